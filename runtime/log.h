@@ -1,0 +1,40 @@
+/*
+ * Log lines: time, level, who, what. One line an event, to standard error; JSON on request.
+ * A logger is a value that its owner holds (no process-wide one); lines are written whole, so
+ * threads may share the descriptor. Never given a secret.
+ */
+#ifndef SLUICE_RUNTIME_LOG_H
+#define SLUICE_RUNTIME_LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+
+/* Bytes of a line, cut with "..." beyond. */
+#define LOG_LINE_BYTES_MAX 1024
+
+struct log {
+    enum log_level level; /* the least that is written */
+    bool json;
+    int fd;
+    char who[64]; /* "n1", "n1/shard-0", "router" */
+};
+
+void log_init(struct log *log, enum log_level level, bool json, int fd, const char *who);
+
+/* A logger for a part: the same but for the name. */
+void log_derive(struct log *log, const struct log *from, const char *who);
+
+/* False if `text` names no level (debug, info, warn, error). */
+bool log_level_parse(const char *text, enum log_level *level);
+
+void log_write(const struct log *log, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#define log_debug(log, ...) log_write((log), LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_info(log, ...) log_write((log), LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_warn(log, ...) log_write((log), LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_error(log, ...) log_write((log), LOG_LEVEL_ERROR, __VA_ARGS__)
+
+#endif

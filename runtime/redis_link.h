@@ -1,0 +1,70 @@
+/*
+ * A link to Redis on a libuv loop: connects, authenticates, reconnects, and says when.
+ *
+ * Belongs to one loop. Commands are hiredis's, answered in order. When the connection is lost every
+ * outstanding command gets a NULL reply, then on_down is called; a new attempt follows with
+ * jittered back-off until closed. Commands given while it is down fail at once (false).
+ */
+#ifndef SLUICE_RUNTIME_REDIS_LINK_H
+#define SLUICE_RUNTIME_REDIS_LINK_H
+
+#include <hiredis/async.h>
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+/* Milliseconds between attempts: the first, doubling up to the last, each +-25 %. */
+#define REDIS_RETRY_FIRST_MS 20
+#define REDIS_RETRY_LAST_MS 1000
+
+/* Milliseconds an attempt to connect and log in may take. */
+#define REDIS_CONNECT_MS 2000
+
+/* Milliseconds that the oldest outstanding command may wait before the link is taken for dead and
+ * opened anew: longer than any pause of a healthy Redis (fork, fsync), far shorter than a night. */
+#define REDIS_COMMAND_MS 5000
+
+/* redis://[user@]host[:port][/database] or unix:///path. No password: it would be seen in argv. */
+struct redis_address {
+    char host[256]; /* or the path of the socket */
+    char user[64];
+    int port; /* 0: a local socket */
+    int database;
+};
+
+/* False with the reason in `why` (what was wrong, and an example of a right one). */
+bool redis_address_parse(const char *url, struct redis_address *address, char *why,
+                         size_t why_size);
+
+struct redis_link;
+
+struct redis_link_handler {
+    void *ctx;
+    /* Connected, authenticated, database selected. */
+    void (*on_up)(void *ctx, struct redis_link *link);
+    /* Lost (`was_up`), or an attempt failed. `why` is for a log line and holds no secret. */
+    void (*on_down)(void *ctx, struct redis_link *link, bool was_up, const char *why);
+};
+
+/* `password` may be NULL or empty; it is copied and never logged. NULL only without memory. */
+struct redis_link *redis_link_open(uv_loop_t *loop, const struct redis_address *address,
+                                   const char *password, const struct redis_link_handler *handler);
+
+bool redis_link_is_up(const struct redis_link *link);
+
+/* Sends a command given as argv with lengths (copied). `on_reply` gets hiredis's reply, borrowed
+ * for the call, or NULL if the connection was lost before it came. False: the link is down and
+ * `on_reply` will not be called. */
+typedef void (*redis_reply_fn)(void *ctx, redisReply *reply);
+bool redis_link_send(struct redis_link *link, int argc, const char **argv, const size_t *sizes,
+                     redis_reply_fn on_reply, void *ctx);
+
+/* Commands sent and not yet answered. */
+size_t redis_link_outstanding(const struct redis_link *link);
+
+/* Closes and frees; outstanding commands get NULL replies during the call. `on_closed` (may be
+ * NULL) follows from the loop. */
+void redis_link_close(struct redis_link *link, void (*on_closed)(void *ctx), void *ctx);
+
+#endif
