@@ -1,0 +1,81 @@
+/*
+ * The map: which shard owns each slot, and where shards are reached. Numbered by epoch; a newer
+ * epoch replaces an older one whole.
+ *
+ * Pure. Built once and then only read; threads may share it. Large (about 400 KB): allocate it.
+ */
+#ifndef SLUICE_PROTO_MAP_H
+#define SLUICE_PROTO_MAP_H
+
+#include "proto/bounds.h"
+#include "proto/bytes.h"
+#include "proto/error.h"
+#include "proto/plan.h"
+#include "proto/slot.h"
+
+/* An index into the map's shards. Means something only together with the map it came from. */
+struct shard_id {
+    uint16_t index;
+};
+#define SHARD_ID_NONE ((struct shard_id){.index = UINT16_MAX})
+
+struct epoch {
+    uint64_t number; /* 0: no map */
+};
+
+struct endpoint_name {
+    uint16_t size;
+    char text[ENDPOINT_BYTES_MAX + 1]; /* a URL, zero-terminated */
+};
+
+struct map_node {
+    struct name id;
+    struct endpoint_name control;
+};
+
+struct map_shard {
+    uint16_t node;   /* index into nodes */
+    uint16_t number; /* which shard of its node, from 0 */
+    struct endpoint_name endpoint;
+};
+
+struct map {
+    struct epoch epoch;
+    uint32_t slot_count;
+    uint32_t node_count;
+    uint32_t shard_count;
+    struct map_node nodes[NODES_MAX];
+    struct map_shard shards[SHARDS_MAX];
+    uint16_t owner[SLOTS_MAX]; /* shard index, UINT16_MAX: nobody */
+};
+
+/* Empty, epoch 0. */
+void map_init(struct map *map);
+
+static inline struct shard_id map_owner(const struct map *map, struct slot slot)
+{
+    return (struct shard_id){.index = map->owner[slot.index]};
+}
+
+/* The node of that id, or -1. */
+int32_t map_find_node(const struct map *map, struct bytes id);
+
+/* The shard with that number of that node, or SHARD_ID_NONE. */
+struct shard_id map_find_shard(const struct map *map, uint32_t node, uint32_t number);
+
+uint32_t map_slots_owned(const struct map *map, struct shard_id shard);
+
+/* Gives every slot an owner, as evenly as whole numbers allow: each shard a run of neighbours. */
+void map_spread(struct map *map);
+
+/* CODE_OK, or BAD_REQUEST with what does not fit (an owner that is no shard, a shard of no node,
+ * two nodes of one id, a slot count that is no power of two). */
+enum code map_check(const struct map *map, struct fault *fault);
+
+bool endpoint_name_set(struct endpoint_name *name, struct bytes url);
+static inline struct bytes endpoint_name_bytes(const struct endpoint_name *name)
+{
+    return bytes_of(name->text, name->size);
+}
+
+#endif

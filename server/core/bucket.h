@@ -1,0 +1,46 @@
+/*
+ * The bucket's arithmetic: GCRA over one to four limits, in integers. Pure functions of their
+ * arguments; no clock, no memory.
+ *
+ * One integer a limit: `tat`, the cluster time (ns) at which the bucket will be full again.
+ *
+ *     increment = ceil(cost * period / rate)        tolerance = floor(burst * period / rate)
+ *     deficit   = max(0, tat - now)
+ *     granted   iff deficit = 0 and cost <= burst, or deficit + increment <= tolerance
+ *               then tat = now + deficit + increment
+ *     level     = burst if deficit = 0, else floor((tolerance - deficit) * rate / period)
+ *
+ * Guarantees, for every limit and every interval of d ns that starts and ends with a take:
+ *     granted cost <= burst + rate * d / period                                   (the bound)
+ *     cost <= level  <=>  granted                                      (no false refusal)
+ *     tokens lost to rounding <= 1 ns of refill a take
+ * The first clause of "granted" is what lets a full bucket give its whole burst when
+ * burst * period / rate is no whole number: docs/decisions has the proof.
+ */
+#ifndef SLUICE_SERVER_CORE_BUCKET_H
+#define SLUICE_SERVER_CORE_BUCKET_H
+
+#include "proto/limit.h"
+#include "proto/take.h"
+
+/* Decides `verb` with `cost` at `now_ns` and fills the result (code OK, flags 0). tat_ns has
+ * terms->limit_count entries; they change only if a take is granted (cost > 0) or a refund made.
+ * A take passes every limit or changes none. A cost of 0 takes nothing and is always allowed
+ * unless the bucket is in debt (level below 0 after a limit was lowered: not possible to observe as
+ * a negative; remaining is 0). A refund lowers tat by the increment, never below now. */
+void bucket_decide(const struct terms *terms, uint64_t tat_ns[], enum verb verb,
+                   uint64_t cost_tokens, uint64_t now_ns, struct take_result *result);
+
+/* True if every limit is full at now_ns: the bucket is the same as no bucket. */
+bool bucket_full(const struct terms *terms, const uint64_t tat_ns[], uint64_t now_ns);
+
+/* Level of one limit in tokens. */
+uint64_t bucket_level(const struct limit *limit, uint64_t tat_ns, uint64_t now_ns);
+
+/* Changes tat from terms `from` to terms `to`, limit by limit in order: the tokens already spent
+ * stay spent (rounded up by at most 2 ns of refill). A limit that `from` did not have starts full.
+ * Results are bounded so that no later arithmetic overflows. */
+void bucket_convert(const struct terms *from, const struct terms *to, uint64_t tat_ns[],
+                    uint64_t now_ns);
+
+#endif

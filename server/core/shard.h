@@ -1,0 +1,240 @@
+/*
+ * The shard: single writer of the buckets of its slots, as a pure step.
+ *
+ *     shard_step(shard, event, update): event in -> state changes -> update out
+ *
+ * No clock, allocator, socket, library or log in here: time comes with each event, memory from
+ * options.memory in large pieces, and everything that must happen outside is in the update. The
+ * shell (server/io) runs one shard on one loop; a test runs it with a virtual clock and store.
+ *
+ * Ownership: event memory is borrowed for the call. Update memory is the shard's until its next
+ * step. The shell performs an update in the order: store operations, then replies.
+ *
+ * A slot's life (the table is in shard_slot.c):
+ *
+ *              own                fence raised            last page read
+ *     ABSENT ------> FENCING ------------------> LOADING ----------------> SERVING
+ *       ^               |                           |                        |
+ *       |               | disown                    | disown                 | disown
+ *       |               v                           v                        v
+ *       +---------------+---------------------------+-------------------- RELEASING
+ *                                                        (last writes acknowledged)
+ *   A store that FENCES a slot's write has a newer owner: the slot's buckets are dropped at once and
+ *   it starts again at FENCING if the map still gives it to this shard.
+ *
+ * Guarantees:
+ *   - every item of a TAKES event gets exactly one result, in order, in that step's update;
+ *   - a slot that is not SERVING never decides; its takes are refused with a reason;
+ *   - at most one write of a slot is outstanding; a bucket's newest state is always in memory, in
+ *     an outstanding write or in the store; what a failed write held is written again;
+ *   - a dirty bucket's write is emitted at most snapshot_interval after the take, if the store
+ *     answers;
+ *   - a full bucket leaves memory and store; nothing else leaves memory unwritten;
+ *   - cluster time never runs backward inside: an earlier now_ns is clamped and counted.
+ */
+#ifndef SLUICE_SERVER_CORE_SHARD_H
+#define SLUICE_SERVER_CORE_SHARD_H
+
+#include "proto/plan.h"
+#include "proto/record.h"
+#include "proto/slot.h"
+#include "proto/take.h"
+#include "server/core/memory.h"
+
+/* Entries of all WRITE operations in one update, and in one operation. One operation is one script
+ * call: Lua's unpack must fit its arguments (2 an entry) below 8,000. */
+#define SHARD_UPDATE_ENTRIES_MAX 4096
+#define SHARD_WRITE_ENTRIES_MAX 512
+
+/* Store operations in one update. */
+#define SHARD_UPDATE_OPS_MAX 512
+
+/* Slots being fenced or loaded at once: enough to fill the pipe to Redis, few enough that the
+ * first slots serve early. */
+#define SHARD_LOADING_MAX 16
+
+/* Operator requests (reset, assign) that wait for their write. */
+#define SHARD_ADMIN_PENDING_MAX 64
+
+/* Different terms (plan generations and inline limits) that a shard's buckets may be under. */
+#define SHARD_TERMS_MAX 4096
+
+/* Index entries looked at by one sweep step, and the time between two. A table of 10 million is
+ * passed in about 40 s. */
+#define SHARD_SWEEP_ENTRIES 4096
+#define SHARD_SWEEP_INTERVAL_NS UINT64_C(10000000)
+
+struct shard;
+
+struct shard_options {
+    uint32_t slot_count;
+    uint64_t snapshot_interval_ns;
+    uint64_t memory_bytes_max; /* of buckets and tables; beyond it new keys are OVERLOADED */
+    struct memory memory;
+};
+
+/* --- events ------------------------------------------------------------------------------- */
+
+enum shard_event_kind {
+    SHARD_EVENT_TAKES,   /* callers' takes, peeks, refunds */
+    SHARD_EVENT_OWN,     /* the map gives this shard exactly these slots */
+    SHARD_EVENT_PLANS,   /* a plan set replaces the one before */
+    SHARD_EVENT_STORED,  /* the store has answered an operation */
+    SHARD_EVENT_STORE,   /* the store's link came up or was lost (outstanding: FAILED first) */
+    SHARD_EVENT_ADMIN,   /* an operator's request */
+    SHARD_EVENT_TICK,    /* time has come (wake_at_ns) */
+    SHARD_EVENT_STOP,    /* decide no more, write everything */
+};
+
+struct shard_item {
+    enum verb verb;
+    struct take take;
+};
+
+enum shard_stored_status {
+    SHARD_STORED_OK,
+    SHARD_STORED_FENCED, /* a newer owner has raised the fence */
+    SHARD_STORED_FAILED, /* link lost, or the store answered an error: nothing is known of it */
+};
+
+/* A record or an assignment as it was read. Key and value are borrowed. */
+struct shard_stored_pair {
+    struct bytes key;
+    struct bytes value; /* LOAD_BUCKETS: a record, encoded; LOAD_KEYS: the plan's name */
+};
+
+enum shard_admin_kind {
+    SHARD_ADMIN_SHOW,
+    SHARD_ADMIN_RESET,
+    SHARD_ADMIN_ASSIGN, /* plan.size 0: take the assignment back */
+};
+
+struct shard_event {
+    enum shard_event_kind kind;
+    uint64_t now_ns; /* cluster time */
+    union {
+        struct {
+            const struct shard_item *items;
+            uint32_t count; /* at most TAKES_PER_REQUEST_MAX */
+        } takes;
+        struct {
+            const uint8_t *slots; /* slot_count bits, least significant first */
+        } own;
+        struct {
+            const struct plan_set *set; /* borrowed until the next PLANS event's step returns */
+        } plans;
+        struct {
+            uint8_t op_kind; /* enum shard_op_kind of the operation answered */
+            struct slot slot;
+            uint32_t op_id; /* as the operation had it; answers to older ones are ignored */
+            enum shard_stored_status status;
+            uint64_t fence;  /* RAISE_FENCE */
+            uint64_t cursor; /* LOAD_*: where to go on; 0: that was all */
+            const struct shard_stored_pair *pairs;
+            uint32_t pair_count;
+        } stored;
+        struct {
+            bool up;
+        } store;
+        struct {
+            uint64_t token; /* comes back with the answer */
+            enum shard_admin_kind kind;
+            struct bytes key;
+            struct bytes plan;
+        } admin;
+    };
+};
+
+/* --- updates ------------------------------------------------------------------------------ */
+
+enum shard_op_kind {
+    SHARD_OP_RAISE_FENCE,  /* raise the slot's fence by one and tell the new value */
+    SHARD_OP_LOAD_BUCKETS, /* read a page of records from `cursor` */
+    SHARD_OP_LOAD_KEYS,    /* read a page of assignments from `cursor` */
+    SHARD_OP_WRITE,        /* set and delete records, all or nothing, if the fence still holds */
+    SHARD_OP_ASSIGN,       /* set (or delete, plan.size 0) one assignment, if the fence holds */
+};
+
+struct shard_op_entry {
+    struct bytes key;
+    bool remove; /* delete the record; else: */
+    struct record record;
+};
+
+struct shard_op {
+    enum shard_op_kind kind;
+    struct slot slot;
+    uint32_t op_id;
+    uint64_t fence;
+    uint64_t cursor;
+    const struct shard_op_entry *entries; /* WRITE */
+    uint32_t entry_count;
+    struct bytes key, plan; /* ASSIGN */
+};
+
+/* What key.show tells. Names are copies. */
+struct shard_key_info {
+    bool resident; /* a bucket exists; else it is full */
+    bool dirty;    /* not yet written */
+    struct name plan;       /* in force for takes that name none; size 0: none */
+    struct name bucket_plan; /* the bucket's; size 0: inline */
+    bool assigned;
+    uint32_t limit_count;
+    struct limit limits[LIMITS_PER_PLAN_MAX]; /* the bucket's, or the plan's if not resident */
+    uint64_t level_tokens[LIMITS_PER_PLAN_MAX];
+    uint64_t reset_after_ns[LIMITS_PER_PLAN_MAX];
+};
+
+struct shard_admin_reply {
+    uint64_t token;
+    enum reason reason; /* NONE: done */
+    struct shard_key_info info; /* SHOW */
+};
+
+/* Things that someone should be told, as a log line. */
+enum shard_notice_kind {
+    SHARD_NOTICE_UNREADABLE, /* a stored record: key and text say which and why */
+    SHARD_NOTICE_FENCED,     /* a newer owner of the slot exists */
+    SHARD_NOTICE_SERVING,    /* all owned slots are being served */
+};
+struct shard_notice {
+    enum shard_notice_kind kind;
+    struct slot slot;
+    struct bytes key;
+    char text[FAULT_TEXT_BYTES_MAX];
+};
+#define SHARD_NOTICES_MAX 16
+
+struct shard_update {
+    const struct take_result *results; /* one an item of TAKES, in order */
+    uint32_t result_count;
+    const struct shard_op *ops;
+    uint32_t op_count;
+    const struct shard_admin_reply *admin_replies;
+    uint32_t admin_reply_count;
+    const struct shard_notice *notices;
+    uint32_t notice_count;
+    uint64_t wake_at_ns; /* cluster time of the next TICK wanted; never 0 */
+    bool stopped;        /* after STOP: everything is written */
+};
+
+struct shard_counters {
+    uint64_t takes_granted, takes_refused, peeks, refunds, takes_failed;
+    uint64_t tokens_granted;
+    uint64_t buckets, buckets_dirty, assignments;
+    uint64_t records_written, records_removed, records_loaded, records_unreadable;
+    uint64_t writes, writes_failed, writes_fenced;
+    uint64_t clock_clamps;
+    uint64_t slots_owned, slots_serving;
+    uint64_t memory_bytes;
+};
+
+/* All memory for fixed arrays and the first tables comes from options->memory here. NULL: none. */
+struct shard *shard_create(const struct shard_options *options);
+void shard_destroy(struct shard *shard);
+
+void shard_step(struct shard *shard, const struct shard_event *event, struct shard_update *update);
+
+const struct shard_counters *shard_counters(const struct shard *shard);
+
+#endif
