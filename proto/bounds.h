@@ -23,7 +23,8 @@
 
 /* Older versions of a plan's limits that are kept, so that a bucket written under one of them can
  * be converted exactly. Residents are converted within one sweep, so this many changes may be made
- * while a cluster is down before the oldest records are converted as if written under the oldest. */
+ * while a cluster is down before the oldest records are converted as if written under the oldest.
+ */
 #define PLAN_HISTORY_MAX 8
 
 /* Tokens of a cost, a burst, or a rate: 2^48. With PERIOD_NS_MAX every product fits 128 bits. */

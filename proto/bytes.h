@@ -17,18 +17,15 @@ struct bytes {
     uint32_t size;
 };
 
-static inline struct bytes bytes_of(const void *data, size_t size)
-{
+static inline struct bytes bytes_of(const void *data, size_t size) {
     return (struct bytes){.data = data, .size = (uint32_t)size};
 }
 
-static inline struct bytes bytes_of_text(const char *text)
-{
+static inline struct bytes bytes_of_text(const char *text) {
     return bytes_of(text, strlen(text));
 }
 
-static inline bool bytes_equal(struct bytes a, struct bytes b)
-{
+static inline bool bytes_equal(struct bytes a, struct bytes b) {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 

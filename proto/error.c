@@ -18,13 +18,11 @@ static const struct {
 #undef X
 };
 
-const char *code_text(enum code code)
-{
+const char *code_text(enum code code) {
     return code_texts[code];
 }
 
-bool code_of_text(struct bytes text, enum code *code)
-{
+bool code_of_text(struct bytes text, enum code *code) {
     for (int i = 0; i < CODE_COUNT; i++) {
         if (bytes_equal(text, bytes_of_text(code_texts[i]))) {
             *code = (enum code)i;
@@ -34,18 +32,15 @@ bool code_of_text(struct bytes text, enum code *code)
     return false;
 }
 
-enum code reason_code(enum reason reason)
-{
+enum code reason_code(enum reason reason) {
     return reasons[reason].code;
 }
 
-const char *reason_text(enum reason reason)
-{
+const char *reason_text(enum reason reason) {
     return reasons[reason].text;
 }
 
-enum code fault_set(struct fault *fault, enum code code, const char *format, ...)
-{
+enum code fault_set(struct fault *fault, enum code code, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(fault->text, sizeof fault->text, format, arguments);

@@ -11,7 +11,7 @@
 /* X(name, text on the wire). CODE_OK is not sent: it means "no error". */
 #define CODES(X)                                                                                   \
     X(OK, "OK")                                                                                    \
-    X(BAD_REQUEST, "BAD_REQUEST")       /* the message itself is wrong; sending it again is no use */ \
+    X(BAD_REQUEST, "BAD_REQUEST") /* the message itself is wrong; sending it again is no use */    \
     X(UNKNOWN_METHOD, "UNKNOWN_METHOD") /* no such method */                                       \
     X(UNKNOWN_PLAN, "UNKNOWN_PLAN")     /* the plan named (or the default) does not exist */       \
     X(TOO_LARGE, "TOO_LARGE")           /* message, batch, key or cost beyond its bound */         \
@@ -38,7 +38,8 @@ bool code_of_text(struct bytes text, enum code *code);
 #define REASONS(X)                                                                                 \
     X(NONE, CODE_OK, "")                                                                           \
     X(NO_DEFAULT_PLAN, CODE_UNKNOWN_PLAN,                                                          \
-      "the request names no plan and the cluster has no default plan (sluicectl plans apply FILE)") \
+      "the request names no plan and the cluster has no default plan (sluicectl plans apply "      \
+      "FILE)")                                                                                     \
     X(PLAN_NOT_FOUND, CODE_UNKNOWN_PLAN, "no plan of that name")                                   \
     X(ASSIGNED_PLAN_GONE, CODE_UNKNOWN_PLAN,                                                       \
       "the plan assigned to this key no longer exists (sluicectl key assign)")                     \

@@ -6,8 +6,7 @@
 #define PERIOD_NS_MIN UINT64_C(1000000)
 
 static enum code tokens_check(uint64_t value, const char *field, const char *what,
-                              struct fault *fault)
-{
+                              struct fault *fault) {
     if (value == 0) {
         return fault_set(fault, CODE_BAD_REQUEST, "%s: %s must be at least 1", what, field);
     }
@@ -18,8 +17,7 @@ static enum code tokens_check(uint64_t value, const char *field, const char *wha
     return CODE_OK;
 }
 
-enum code limit_check(const struct limit *limit, const char *what, struct fault *fault)
-{
+enum code limit_check(const struct limit *limit, const char *what, struct fault *fault) {
     if (tokens_check(limit->rate_tokens, "rate", what, fault) != CODE_OK ||
         tokens_check(limit->burst_tokens, "burst", what, fault) != CODE_OK) {
         return fault->code;
@@ -38,14 +36,12 @@ enum code limit_check(const struct limit *limit, const char *what, struct fault 
     return CODE_OK;
 }
 
-bool limit_equal(const struct limit *a, const struct limit *b)
-{
+bool limit_equal(const struct limit *a, const struct limit *b) {
     return a->rate_tokens == b->rate_tokens && a->period_ns == b->period_ns &&
            a->burst_tokens == b->burst_tokens;
 }
 
-bool terms_equal(const struct terms *a, const struct terms *b)
-{
+bool terms_equal(const struct terms *a, const struct terms *b) {
     if (a->limit_count != b->limit_count) {
         return false;
     }

@@ -11,8 +11,8 @@
 #include "proto/error.h"
 
 struct limit {
-    uint64_t rate_tokens; /* refilled per period, at least 1 */
-    uint64_t period_ns;   /* at least 1 ms */
+    uint64_t rate_tokens;  /* refilled per period, at least 1 */
+    uint64_t period_ns;    /* at least 1 ms */
     uint64_t burst_tokens; /* capacity, at least 1 */
 };
 

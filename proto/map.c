@@ -2,14 +2,12 @@
 
 #include <assert.h>
 
-void map_init(struct map *map)
-{
+void map_init(struct map *map) {
     memset(map, 0, sizeof *map);
     memset(map->owner, 0xff, sizeof map->owner);
 }
 
-int32_t map_find_node(const struct map *map, struct bytes id)
-{
+int32_t map_find_node(const struct map *map, struct bytes id) {
     for (uint32_t i = 0; i < map->node_count; i++) {
         if (bytes_equal(name_bytes(&map->nodes[i].id), id)) {
             return (int32_t)i;
@@ -18,8 +16,7 @@ int32_t map_find_node(const struct map *map, struct bytes id)
     return -1;
 }
 
-struct shard_id map_find_shard(const struct map *map, uint32_t node, uint32_t number)
-{
+struct shard_id map_find_shard(const struct map *map, uint32_t node, uint32_t number) {
     for (uint32_t i = 0; i < map->shard_count; i++) {
         if (map->shards[i].node == node && map->shards[i].number == number) {
             return (struct shard_id){.index = (uint16_t)i};
@@ -28,8 +25,7 @@ struct shard_id map_find_shard(const struct map *map, uint32_t node, uint32_t nu
     return SHARD_ID_NONE;
 }
 
-uint32_t map_slots_owned(const struct map *map, struct shard_id shard)
-{
+uint32_t map_slots_owned(const struct map *map, struct shard_id shard) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < map->slot_count; i++) {
         count += map->owner[i] == shard.index;
@@ -37,16 +33,14 @@ uint32_t map_slots_owned(const struct map *map, struct shard_id shard)
     return count;
 }
 
-void map_spread(struct map *map)
-{
+void map_spread(struct map *map) {
     assert(map->shard_count > 0);
     for (uint32_t i = 0; i < map->slot_count; i++) {
         map->owner[i] = (uint16_t)((uint64_t)i * map->shard_count / map->slot_count);
     }
 }
 
-enum code map_check(const struct map *map, struct fault *fault)
-{
+enum code map_check(const struct map *map, struct fault *fault) {
     if (!slot_count_valid(map->slot_count)) {
         return fault_set(fault, CODE_BAD_REQUEST,
                          "slots must be a power of two from 1 to %d, got %u", SLOTS_MAX,
@@ -64,21 +58,21 @@ enum code map_check(const struct map *map, struct fault *fault)
                              map->shards[i].node);
         }
         if (map_find_shard(map, map->shards[i].node, map->shards[i].number).index != i) {
-            return fault_set(fault, CODE_BAD_REQUEST, "shards[%u]: shard %u of node %s stands twice",
-                             i, map->shards[i].number, map->nodes[map->shards[i].node].id.text);
+            return fault_set(fault, CODE_BAD_REQUEST,
+                             "shards[%u]: shard %u of node %s stands twice", i,
+                             map->shards[i].number, map->nodes[map->shards[i].node].id.text);
         }
     }
     for (uint32_t i = 0; i < map->slot_count; i++) {
         if (map->owner[i] != UINT16_MAX && map->owner[i] >= map->shard_count) {
-            return fault_set(fault, CODE_BAD_REQUEST, "owners: slot %u belongs to shard %u of %u", i,
-                             map->owner[i], map->shard_count);
+            return fault_set(fault, CODE_BAD_REQUEST, "owners: slot %u belongs to shard %u of %u",
+                             i, map->owner[i], map->shard_count);
         }
     }
     return CODE_OK;
 }
 
-bool endpoint_name_set(struct endpoint_name *name, struct bytes url)
-{
+bool endpoint_name_set(struct endpoint_name *name, struct bytes url) {
     if (url.size == 0 || url.size > ENDPOINT_BYTES_MAX ||
         memchr(url.data, '\0', url.size) != NULL) {
         return false;

@@ -52,8 +52,7 @@ struct map {
 /* Empty, epoch 0. */
 void map_init(struct map *map);
 
-static inline struct shard_id map_owner(const struct map *map, struct slot slot)
-{
+static inline struct shard_id map_owner(const struct map *map, struct slot slot) {
     return (struct shard_id){.index = map->owner[slot.index]};
 }
 
@@ -73,8 +72,7 @@ void map_spread(struct map *map);
 enum code map_check(const struct map *map, struct fault *fault);
 
 bool endpoint_name_set(struct endpoint_name *name, struct bytes url);
-static inline struct bytes endpoint_name_bytes(const struct endpoint_name *name)
-{
+static inline struct bytes endpoint_name_bytes(const struct endpoint_name *name) {
     return bytes_of(name->text, name->size);
 }
 

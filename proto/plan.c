@@ -17,8 +17,7 @@ static const char *const durability_texts[] = {
 #undef X
 };
 
-static int text_find(const char *const *texts, int count, struct bytes text)
-{
+static int text_find(const char *const *texts, int count, struct bytes text) {
     for (int i = 0; i < count; i++) {
         if (bytes_equal(text, bytes_of_text(texts[i]))) {
             return i;
@@ -27,32 +26,27 @@ static int text_find(const char *const *texts, int count, struct bytes text)
     return -1;
 }
 
-const char *policy_text(enum policy policy)
-{
+const char *policy_text(enum policy policy) {
     return policy_texts[policy];
 }
 
-bool policy_of_text(struct bytes text, enum policy *policy)
-{
+bool policy_of_text(struct bytes text, enum policy *policy) {
     int found = text_find(policy_texts, POLICY_COUNT, text);
     *policy = found < 0 ? POLICY_DENY : (enum policy)found;
     return found >= 0;
 }
 
-const char *durability_text(enum durability durability)
-{
+const char *durability_text(enum durability durability) {
     return durability_texts[durability];
 }
 
-bool durability_of_text(struct bytes text, enum durability *durability)
-{
+bool durability_of_text(struct bytes text, enum durability *durability) {
     int found = text_find(durability_texts, DURABILITY_COUNT, text);
     *durability = found < 0 ? DURABILITY_RELAXED : (enum durability)found;
     return found >= 0;
 }
 
-bool name_valid(struct bytes text)
-{
+bool name_valid(struct bytes text) {
     if (text.size == 0 || text.size > NAME_BYTES_MAX || !isalnum(text.data[0])) {
         return false;
     }
@@ -65,22 +59,19 @@ bool name_valid(struct bytes text)
     return true;
 }
 
-struct name name_of(struct bytes valid)
-{
+struct name name_of(struct bytes valid) {
     assert(valid.size <= NAME_BYTES_MAX);
     struct name name = {.size = (uint8_t)valid.size};
     memcpy(name.text, valid.data, valid.size);
     return name;
 }
 
-void plan_set_init(struct plan_set *set)
-{
+void plan_set_init(struct plan_set *set) {
     memset(set, 0, sizeof *set);
     set->default_at = -1;
 }
 
-void plan_set_add(struct plan_set *set, const struct plan *plan)
-{
+void plan_set_add(struct plan_set *set, const struct plan *plan) {
     assert(set->plan_count < PLANS_MAX);
     assert(plan->generation_count >= 1);
     set->plans[set->plan_count] = *plan;
@@ -92,8 +83,7 @@ void plan_set_add(struct plan_set *set, const struct plan *plan)
     set->index[at] = (uint16_t)set->plan_count;
 }
 
-int32_t plan_set_find(const struct plan_set *set, struct bytes name)
-{
+int32_t plan_set_find(const struct plan_set *set, struct bytes name) {
     uint64_t at = key_hash(name) & (PLAN_INDEX_SIZE - 1);
     for (; set->index[at] != 0; at = (at + 1) & (PLAN_INDEX_SIZE - 1)) {
         int32_t plan = set->index[at] - 1;
@@ -104,8 +94,7 @@ int32_t plan_set_find(const struct plan_set *set, struct bytes name)
     return -1;
 }
 
-const struct terms *plan_terms_at(const struct plan *plan, uint32_t generation)
-{
+const struct terms *plan_terms_at(const struct plan *plan, uint32_t generation) {
     for (uint32_t i = 0; i < plan->generation_count; i++) {
         if (plan->generations[i].generation <= generation) {
             return &plan->generations[i].terms;
@@ -114,8 +103,7 @@ const struct terms *plan_terms_at(const struct plan *plan, uint32_t generation)
     return &plan->generations[plan->generation_count - 1].terms;
 }
 
-static bool plan_set_equal(const struct plan_set *a, const struct plan_set *b)
-{
+static bool plan_set_equal(const struct plan_set *a, const struct plan_set *b) {
     if (a->plan_count != b->plan_count || (a->default_at < 0) != (b->default_at < 0)) {
         return false;
     }
@@ -136,8 +124,7 @@ static bool plan_set_equal(const struct plan_set *a, const struct plan_set *b)
 
 /* A plan taken out and later put back under its name must not meet records of its former life as
  * if they were of its new one: generations of a new plan start above the set's version. */
-static void plan_succeed(struct plan *plan, const struct plan *before, uint64_t version)
-{
+static void plan_succeed(struct plan *plan, const struct plan *before, uint64_t version) {
     plan->generation_count = 1;
     if (before == NULL) {
         plan->generations[0].generation = (uint32_t)version;
@@ -155,8 +142,7 @@ static void plan_succeed(struct plan *plan, const struct plan *before, uint64_t 
 }
 
 bool plan_set_succeed(const struct plan_set *current, const struct plan_set *wanted,
-                      struct plan_set *next)
-{
+                      struct plan_set *next) {
     if (current->version > 0 && plan_set_equal(current, wanted)) {
         return false;
     }

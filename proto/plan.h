@@ -10,15 +10,14 @@
 #include "proto/limit.h"
 
 struct name {
-    uint8_t size; /* 1 to NAME_BYTES_MAX; 0: none */
+    uint8_t size;                  /* 1 to NAME_BYTES_MAX; 0: none */
     char text[NAME_BYTES_MAX + 1]; /* zero-terminated */
 };
 
 /* Names are letters, digits, '_', '-', '.', and start with a letter or digit. */
 bool name_valid(struct bytes text);
 struct name name_of(struct bytes valid);
-static inline struct bytes name_bytes(const struct name *name)
-{
+static inline struct bytes name_bytes(const struct name *name) {
     return bytes_of(name->text, name->size);
 }
 
@@ -36,8 +35,7 @@ const char *policy_text(enum policy policy);
 bool policy_of_text(struct bytes text, enum policy *policy);
 
 /* X(name, text). What a crash may forget. */
-#define DURABILITIES(X)                                                                            \
-    X(RELAXED, "relaxed") /* at most one snapshot interval of takes */
+#define DURABILITIES(X) X(RELAXED, "relaxed") /* at most one snapshot interval of takes */
 enum durability {
 #define X(name, text) DURABILITY_##name,
     DURABILITIES(X)
@@ -57,7 +55,7 @@ struct plan {
     struct name name;
     enum policy on_unavailable;
     enum durability durability;
-    uint32_t generation_count; /* 1 to 1 + PLAN_HISTORY_MAX */
+    uint32_t generation_count;                                /* 1 to 1 + PLAN_HISTORY_MAX */
     struct plan_generation generations[1 + PLAN_HISTORY_MAX]; /* [0] is in force, then older */
 };
 

@@ -1,7 +1,8 @@
 /*
  * The stored record of a bucket: what a shard writes to Redis and reads back.
  *
- *     [schema, plan, generation, tat...]   plan: a name, or [rate, period_ns, burst] for an inline limit
+ *     [schema, plan, generation, tat...]   plan: a name, or [rate, period_ms, burst] for an inline
+ * limit
  *
  * Pure. tat values are ns of cluster time, one a limit.
  */

@@ -18,13 +18,11 @@ struct slot {
 /* The hash that every program uses for keys; seed 0. */
 uint64_t key_hash(struct bytes key);
 
-static inline struct slot slot_of_hash(uint64_t hash, uint32_t slot_count)
-{
+static inline struct slot slot_of_hash(uint64_t hash, uint32_t slot_count) {
     return (struct slot){.index = (uint16_t)(hash & (slot_count - 1))};
 }
 
-static inline bool slot_count_valid(uint64_t count)
-{
+static inline bool slot_count_valid(uint64_t count) {
     return count >= 1 && count <= SLOTS_MAX && (count & (count - 1)) == 0;
 }
 

@@ -1,0 +1,78 @@
+#include "proto/record.h"
+
+#include <assert.h>
+
+#include "proto/plan_codec.h"
+#include "proto/reader.h"
+#include "proto/writer.h"
+
+uint32_t record_write(const struct record *record, uint8_t out[RECORD_BYTES_MAX]) {
+    struct writer writer = writer_of(out, RECORD_BYTES_MAX);
+    write_array(&writer, 3 + record->tat_count);
+    write_uint(&writer, RECORD_SCHEMA);
+    if (record->is_inline) {
+        limit_write_array(&writer, &record->limit);
+    } else {
+        write_str(&writer, record->plan);
+    }
+    write_uint(&writer, record->generation);
+    for (uint32_t i = 0; i < record->tat_count; i++) {
+        write_uint(&writer, record->tat_ns[i]);
+    }
+    assert(!writer.overflow);
+    return writer.size;
+}
+
+static enum code plan_part_read(struct reader *reader, struct record *record, struct fault *fault) {
+    record->is_inline = !read_bytes(reader, &record->plan);
+    if (record->is_inline) {
+        return limit_read_array(reader, &record->limit, "record[1]", fault);
+    }
+    if (!name_valid(record->plan)) {
+        return fault_set(fault, CODE_BAD_REQUEST, "record[1]: not a plan's name");
+    }
+    return CODE_OK;
+}
+
+enum code record_read(struct bytes stored, struct record *record, struct fault *fault) {
+    struct reader reader = reader_of(stored);
+    memset(record, 0, sizeof *record);
+    uint32_t count;
+    uint64_t schema, generation;
+    if (!read_array(&reader, &count) || count < 1 || !read_uint(&reader, &schema)) {
+        return fault_set(fault, CODE_BAD_REQUEST, "record: expected [schema, ...], got %s",
+                         reader_describe(&reader));
+    }
+    if (schema != RECORD_SCHEMA) {
+        return fault_set(fault, CODE_BAD_REQUEST,
+                         "record: schema %llu, this version reads up to %d",
+                         (unsigned long long)schema, RECORD_SCHEMA);
+    }
+    if (count < 4 || count > 3 + LIMITS_PER_PLAN_MAX) {
+        return fault_set(fault, CODE_BAD_REQUEST, "record: %u elements, expected 4 to %d", count,
+                         3 + LIMITS_PER_PLAN_MAX);
+    }
+    if (plan_part_read(&reader, record, fault) != CODE_OK) {
+        return fault->code;
+    }
+    if (!read_uint(&reader, &generation) || generation > UINT32_MAX) {
+        return fault_set(fault, CODE_BAD_REQUEST, "record[2]: expected a generation, got %s",
+                         reader_describe(&reader));
+    }
+    record->generation = (uint32_t)generation;
+    record->tat_count = count - 3;
+    for (uint32_t i = 0; i < record->tat_count; i++) {
+        if (!read_uint(&reader, &record->tat_ns[i]) || record->tat_ns[i] > 2 * TOLERANCE_NS_MAX) {
+            return fault_set(fault, CODE_BAD_REQUEST, "record[%u]: expected a time, got %s", 3 + i,
+                             reader_describe(&reader));
+        }
+    }
+    if (!reader_done(&reader)) {
+        return fault_set(fault, CODE_BAD_REQUEST, "record: bytes left over behind it");
+    }
+    if (record->is_inline && record->tat_count != 1) {
+        return fault_set(fault, CODE_BAD_REQUEST, "record: an inline limit has one time, not %u",
+                         record->tat_count);
+    }
+    return CODE_OK;
+}

@@ -1,0 +1,58 @@
+/*
+ * Replies: [1, msgid, error, result]; an error is [code, message, data], else nil.
+ *
+ * Pure; what is read borrows from the message.
+ */
+#ifndef SLUICE_PROTO_REPLY_H
+#define SLUICE_PROTO_REPLY_H
+
+#include "proto/error.h"
+#include "proto/map.h"
+#include "proto/reader.h"
+#include "proto/take.h"
+#include "proto/writer.h"
+
+/* Bytes that one take's result or its error takes at most, MOVED data included. */
+#define RESULT_BYTES_MAX (FAULT_TEXT_BYTES_MAX + ENDPOINT_BYTES_MAX + 96)
+
+/* What a MOVED error carries: [slot, epoch, endpoint]. */
+struct moved {
+    struct slot slot;
+    struct epoch epoch;
+    struct bytes endpoint; /* size 0: nobody */
+};
+
+struct reply {
+    bool has_msgid;
+    uint32_t msgid;
+    bool is_error;
+    enum code code;       /* if is_error; a code that this version does not know is UNAVAILABLE */
+    struct bytes message; /* if is_error */
+    struct bytes data;    /* if is_error: one encoded value */
+    struct bytes result;  /* else: one encoded value */
+};
+
+/* [1, msgid, nil, -- the result is to follow. */
+void reply_write_head(struct writer *writer, uint32_t msgid);
+
+/* A whole error reply. `moved` may be NULL (data nil); msgid nil unless has_msgid. */
+void reply_write_error(struct writer *writer, bool has_msgid, uint32_t msgid,
+                       const struct fault *fault, const struct moved *moved);
+
+/* An error as it stands within a reply or a list: [code, message, data]. */
+void error_write(struct writer *writer, const struct fault *fault, const struct moved *moved);
+
+/* [allowed, remaining, retry_after_us, reset_after_us, limit, flags]; asserts code OK. */
+void result_write(struct writer *writer, const struct take_result *result);
+
+/* False if the message is no reply. */
+bool reply_read(struct bytes message, struct reply *reply);
+
+/* One element of take_many's result, or the result of a take: a result or an error. `error` gets
+ * code, message and data when it is an error (may be NULL). Elements beyond those known are
+ * skipped: results may grow at the end. */
+bool result_read(struct reader *reader, struct take_result *result, struct reply *error);
+
+bool moved_read(struct bytes data, struct moved *moved);
+
+#endif
