@@ -1,0 +1,105 @@
+#include <assert.h>
+
+#include "router/core/state.h"
+
+/* --- trying again --------------------------------------------------------------------------- */
+
+void item_back_off(struct router *router, uint32_t index, enum code refusal) {
+    struct item *item = &router->items[index];
+    uint64_t wait_ns = RETRY_FIRST_NS;
+    for (uint32_t i = 0; i < item->attempts && wait_ns < RETRY_LAST_NS; i++) {
+        wait_ns *= 2;
+    }
+    if (wait_ns > RETRY_LAST_NS) {
+        wait_ns = RETRY_LAST_NS;
+    }
+    if (refusal == CODE_OVERLOADED && wait_ns < RETRY_OVERLOADED_NS) {
+        wait_ns = RETRY_OVERLOADED_NS;
+    }
+    item->attempts++;
+    item->refusal = refusal;
+    item->retry_at_ns = router->now_ns + wait_ns;
+    item_move(router, index, ITEM_BACKOFF, INDEX_NONE);
+}
+
+/* --- giving up ------------------------------------------------------------------------------ */
+
+/* The policy that a learned view states for the take; false if the plan it names does not exist. A
+ * key's assigned plan is known to its shard only, so a take that names no plan goes by the default
+ * plan's policy. */
+static bool policy_find(const struct plan_set *plans, const struct plan_choice *choice,
+                        enum policy *policy) {
+    int32_t at = plans->default_at;
+    if (choice->kind == PLAN_CHOICE_NAMED) {
+        at = plan_set_find(plans, choice->name);
+        if (at < 0 && plans->version > 0) {
+            return false;
+        }
+    }
+    *policy = at < 0 ? POLICY_DENY : plans->plans[at].on_unavailable;
+    return true;
+}
+
+static void item_degrade(struct router *router, uint32_t index, enum policy policy) {
+    bool allowed = policy == POLICY_ALLOW;
+    struct take_result take = {
+        .allowed = allowed,
+        .flags = TAKE_FLAG_DEGRADED,
+        .retry_after_us = allowed ? 0 : DEGRADED_RETRY_AFTER_US,
+    };
+    router->counters.degraded_allow += allowed;
+    router->counters.degraded_deny += !allowed;
+    item_finish(router, index, &take, NULL);
+}
+
+/* What an error says: the shard's words if its last answer was that error, else our own. */
+static void item_fail_as_told(struct router *router, uint32_t index, enum code code,
+                              enum reason otherwise) {
+    struct item *item = &router->items[index];
+    if (item->refusal != code || item->text[0] == '\0') {
+        item_fail(router, index, otherwise);
+        return;
+    }
+    struct take_result take = {.code = code};
+    item_finish(router, index, &take, item->text);
+}
+
+static void item_expire(struct router *router, uint32_t index) {
+    const struct item *item = &router->items[index];
+    enum policy policy;
+    router->counters.timeouts++;
+    if (item->refusal == CODE_OVERLOADED) {
+        item_fail_as_told(router, index, CODE_OVERLOADED, REASON_QUEUE_FULL);
+    } else if (router->plans == NULL) {
+        static const struct take_result unreached = {.code = CODE_UNAVAILABLE,
+                                                     .reason = REASON_NO_MAP};
+        item_finish(router, index, &unreached, "this router has not yet reached any node");
+    } else if (router->map == NULL) {
+        item_fail(router, index, REASON_NO_MAP);
+    } else if (item->verb != VERB_TAKE) {
+        item_fail_as_told(router, index, CODE_UNAVAILABLE, REASON_DEADLINE);
+    } else if (!policy_find(router->plans, &item->take.plan, &policy)) {
+        item_fail(router, index, REASON_PLAN_NOT_FOUND);
+    } else {
+        item_degrade(router, index, policy);
+    }
+}
+
+/* --- timers --------------------------------------------------------------------------------- */
+
+void deadlines_run(struct router *router) {
+    uint32_t index;
+    while ((index = wheel_pop(&router->wheel, router->now_ns)) != WHEEL_NONE) {
+        struct item *item = &router->items[index];
+        bool waits = item->state == ITEM_BACKOFF && item->retry_at_ns < item->deadline_ns;
+        if (router->now_ns >= item->deadline_ns) {
+            item_expire(router, index);
+        } else if (waits && router->now_ns >= item->retry_at_ns) {
+            router->counters.retries++;
+            item_route(router, index);
+        } else {
+            /* It was further away than the wheel is long when it was set. */
+            wheel_set(&router->wheel, index, waits ? item->retry_at_ns : item->deadline_ns);
+        }
+    }
+}

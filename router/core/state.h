@@ -1,0 +1,189 @@
+/*
+ * The inside of the router's core, shared by its files only.
+ *
+ * An item is one take, peek or refund on its way; a job is one client's request, which is answered
+ * when all its items are done. Items are in one list at a time, told by their state.
+ *
+ *              link up                     batch formed
+ *    PARKED <-----------> READY ------------------------------> SENT
+ *       ^     link down     ^                                    | |
+ *       |                   |   time, view       refused:        | |
+ *       +-------------------+-------------- BACKOFF <------------+ |
+ *       |                   |               moved, link lost       | result, error
+ *       +-------------------+--------------------------------------+--------> DONE
+ *
+ *    Every state but FREE and DONE ends in DONE at the deadline; DONE ends in FREE in the step
+ * after the job's answer.
+ */
+#ifndef SLUICE_ROUTER_CORE_STATE_H
+#define SLUICE_ROUTER_CORE_STATE_H
+
+#include "router/core/router.h"
+#include "router/core/wheel.h"
+
+#define INDEX_NONE UINT32_MAX
+
+/* Batches outstanding on all links: a power of two. Arbitrary: 16 a link with the most shards, and
+ * the bound of each link with 256. */
+#define BATCHES_MAX 16384
+
+/* How often links are looked at for batches that were never answered. */
+#define SILENCE_CHECK_NS (BATCH_ANSWER_NS / 10)
+
+#define ITEM_STATES(X) X(FREE) X(PARKED) X(READY) X(SENT) X(BACKOFF) X(DONE)
+enum item_state {
+#define X(name) ITEM_##name,
+    ITEM_STATES(X)
+#undef X
+};
+
+/* Items in the order in which they came. */
+struct queue {
+    uint32_t first, last;
+    uint32_t count;
+};
+
+struct item {
+    enum item_state state;
+    enum verb verb;
+    uint32_t next, previous; /* in its state's queue; FREE: next in the pool */
+    uint32_t job, job_next;
+    uint32_t link;     /* PARKED, READY, SENT: its link; BACKOFF: that which refused it */
+    uint32_t batch;    /* SENT */
+    uint32_t position; /* SENT: in its batch */
+    uint32_t attempts; /* refusals so far, for the back-off */
+    enum code refusal; /* the newest answer, if that was to try again later; else OK */
+    uint64_t hash;     /* of its key */
+    uint64_t deadline_ns;
+    uint64_t retry_at_ns;        /* BACKOFF */
+    struct take take;            /* points into key and plan_name */
+    struct router_result result; /* DONE */
+    uint8_t key[KEY_BYTES_MAX];
+    char plan_name[NAME_BYTES_MAX];
+    char text[FAULT_TEXT_BYTES_MAX]; /* of the newest error a shard gave; "" without one */
+};
+
+struct job {
+    struct router_caller caller;
+    uint32_t msgid;
+    bool many;
+    uint32_t first_item;
+    uint32_t count, open; /* items, and those not yet done */
+    uint32_t next;        /* in the pool, or among those answered in this step */
+};
+
+struct batch {
+    bool used;
+    uint32_t generation;
+    uint32_t link;
+    uint32_t count;          /* items sent; those past their deadline have left `items` since */
+    uint32_t next, previous; /* outstanding ones of its link, oldest first; next free one */
+    uint64_t sent_ns;
+    struct queue items;
+};
+
+struct shard_link {
+    bool used, wanted, up;
+    bool dirty; /* in the list of links to be flushed */
+    uint32_t dirty_next;
+    uint32_t outstanding; /* batches */
+    uint32_t oldest, newest;
+    struct queue takes, singles; /* READY; singles: peeks and refunds */
+    struct queue parked;         /* PARKED: the link is down */
+    struct endpoint_name endpoint;
+};
+
+struct router {
+    struct router_options options;
+    struct router_counters counters;
+    uint64_t now_ns;
+    uint64_t silence_check_ns;
+
+    const struct map *map;
+    const struct plan_set *plans;
+    uint16_t *link_of_shard; /* SHARDS_MAX: UINT16_MAX without one */
+
+    struct item *items;
+    struct job *jobs;
+    struct batch *batches;
+    struct shard_link *links;
+    /* Pools hand out what came back last, then what was never used. */
+    uint32_t item_free, item_fresh, items_left;
+    uint32_t job_free, job_fresh;
+    uint32_t batch_first_free, batch_last_free; /* first come, first served: ids return late */
+
+    struct queue parked;  /* PARKED: no owner is known */
+    struct queue backoff; /* BACKOFF */
+    uint32_t dirty_first;
+    struct wheel wheel;
+
+    /* What the update points to. */
+    uint32_t answered_jobs; /* given back at the next step */
+    struct router_caller refused;
+    struct router_answer *answers;
+    struct router_result *results;
+    struct router_batch *sends;
+    const struct take **send_takes;
+    struct router_link_order *orders;
+    uint32_t answer_count, result_count, send_count, send_take_count, order_count;
+    bool refresh_map;
+};
+
+/* --- pending.c: items, jobs, and the lists they are in ------------------------------------- */
+
+/* Takes the request in and routes its items; false if there is no room for all of them. */
+bool job_start(struct router *router, const struct router_event *event);
+
+/* Gives the jobs answered in the last step back to the pools. */
+void jobs_reclaim(struct router *router);
+
+/* Moves the item to `state`, out of its list and into that of `place`: a link (PARKED: INDEX_NONE
+ * if no owner is known; READY), a batch (SENT), else INDEX_NONE. Sets its timer accordingly. */
+void item_move(struct router *router, uint32_t index, enum item_state state, uint32_t place);
+
+/* Ends the item with its result, and its job if it was the last. */
+void item_finish(struct router *router, uint32_t index, const struct take_result *take,
+                 const char *text);
+
+/* The same with an error that was made here. */
+void item_fail(struct router *router, uint32_t index, enum reason reason);
+
+/* An answer to a request that never became a job. */
+void answer_at_once(struct router *router, const struct router_event *event, enum reason refusal);
+
+void item_queue_init(struct queue *queue);
+
+/* --- route.c: where an item goes, links, and the view -------------------------------------- */
+
+/* To the link of its owner, or parked until that is known and up. */
+void item_route(struct router *router, uint32_t index);
+
+/* The link of the owner of that hash, or INDEX_NONE. */
+uint32_t link_of_hash(const struct router *router, uint64_t hash);
+
+void view_adopt(struct router *router, const struct map *map, const struct plan_set *plans);
+void link_report(struct router *router, uint32_t index, bool up);
+void links_check_silence(struct router *router);
+
+/* Closes a link that no map wants and that has nothing outstanding. */
+void link_settle(struct router *router, uint32_t index);
+void link_mark_dirty(struct router *router, uint32_t index);
+
+/* --- batch.c: what goes to shards, and what comes back -------------------------------------- */
+
+void batches_init(struct router *router);
+void batches_form(struct router *router);
+void batch_reply(struct router *router, const struct router_event *event);
+
+/* Ends every batch of a link that was lost; their items are routed anew. */
+void batches_lose(struct router *router, uint32_t link);
+
+/* --- deadline.c: what time does -------------------------------------------------------------- */
+
+/* Waits before the item is tried again, by what the shard said. */
+void item_back_off(struct router *router, uint32_t index, enum code refusal);
+
+/* Runs the timers that are due. */
+void deadlines_run(struct router *router);
+
+#endif
