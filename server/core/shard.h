@@ -135,6 +135,8 @@ struct shard_event {
         } stored;
         struct {
             bool up;
+            bool restarted; /* another server process than before: it may have lost the tail of
+                               what it acknowledged, so every record is written again */
         } store;
         struct {
             uint64_t token; /* comes back with the answer */

@@ -1,0 +1,54 @@
+/*
+ * The start of a node, before any loop runs: ask Redis whether it is what we need, measure its
+ * clock, and take the lease on our id. Blocking; every failure is explained in `why`.
+ */
+#ifndef SLUICE_SERVER_IO_BOOT_H
+#define SLUICE_SERVER_IO_BOOT_H
+
+#include "proto/bytes.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "runtime/redis_link.h"
+#include "server/io/settings.h"
+
+/* Bytes of a reason, zero included. */
+#define BOOT_WHY_BYTES 512
+
+/* Bytes of what a node says of itself: as many shards as it may have, with the longest endpoints.
+ */
+#define NODE_INFO_BYTES_MAX 80000
+
+/* 16 hexadecimal digits, drawn at each start: tells a process from its predecessor. */
+#define INCARNATION_SIZE 16
+
+struct boot {
+    struct redis_address address;
+    char *password; /* owned; NULL: none */
+    redisContext *redis;
+    struct cluster_clock clock;
+    char incarnation[INCARNATION_SIZE + 1];
+};
+
+/* Parses the address, reads the password file, connects, checks the server (version; warns in the
+ * log if append-only files are off or keys may be evicted), measures the clock. False: `why`. */
+bool boot_open(struct boot *boot, const struct node_settings *settings, const struct log *log,
+               char why[BOOT_WHY_BYTES]);
+
+/* Makes sure that no other process runs under this node's id, without disturbing it if one does:
+ * a lease that nobody renews, or whose control endpoint refuses connections, is taken for dead.
+ * False: somebody is alive there. `replaces` gets the incarnation that acquire may replace. */
+bool boot_lease_check(struct boot *boot, const struct node_settings *settings,
+                      const struct log *log, char replaces[INCARNATION_SIZE + 1],
+                      char why[BOOT_WHY_BYTES]);
+
+/* Takes the lease. `info` is what node_info_write made. */
+bool boot_lease_acquire(struct boot *boot, const struct node_settings *settings,
+                        const char *replaces, struct bytes info, char why[BOOT_WHY_BYTES]);
+
+/* Closes the connection; the rest of `boot` stays readable. */
+void boot_close(struct boot *boot);
+
+/* Frees the password. */
+void boot_free(struct boot *boot);
+
+#endif

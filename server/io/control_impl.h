@@ -1,0 +1,65 @@
+/* What the files of the control endpoint share. */
+#ifndef SLUICE_SERVER_IO_CONTROL_IMPL_H
+#define SLUICE_SERVER_IO_CONTROL_IMPL_H
+
+#include "proto/reply.h"
+#include "proto/request.h"
+#include "server/io/control.h"
+
+/* Bytes of the largest answer: the map, or the status of the most nodes with all their shards. */
+#define CONTROL_REPLY_BYTES_MAX (8u << 20)
+
+/* A request that waits for the store or for shards. */
+struct control_call {
+    struct control *control;
+    bool taken;
+    uint32_t turn; /* raised at each use, so that a late answer finds nobody */
+    struct endpoint_caller caller;
+    uint32_t msgid;
+    enum method method;
+    uint8_t key[KEY_BYTES_MAX]; /* key.* */
+    uint32_t key_size;
+    uint32_t slot_count;           /* cluster.init */
+    struct map *map;               /* cluster.init: the map proposed; owned */
+    uint32_t shards_outstanding;   /* node.status */
+    struct shard_status *statuses; /* node.status: one a shard; owned */
+};
+
+struct control {
+    const struct node_settings *settings;
+    const struct boot *boot;
+    struct log log;
+    struct shard_loop **shards;
+    uint32_t shard_count;
+    struct membership *membership;
+    struct endpoint *endpoint;
+    uint64_t started_ns;
+    bool closing;
+    struct control_call calls[CONTROL_CALLS_MAX];
+    uint8_t *reply;
+    struct plan_set *plans; /* scratch for plans.apply: what was sent, and what follows */
+    struct plan_set *plans_next;
+};
+
+/* NULL if all are taken. */
+struct control_call *control_call_get(struct control *control, const struct endpoint_caller *caller,
+                                      const struct request *request);
+uint64_t control_call_token(const struct control_call *call);
+struct control_call *control_call_of_token(struct control *control, uint64_t token);
+
+/* Starts a reply in the scratch; control_call_reply sends it and gives the call back. */
+struct writer control_reply_begin(struct control *control, uint32_t msgid);
+void control_call_reply(struct control_call *call, const struct writer *writer);
+void control_call_fail(struct control_call *call, const struct fault *fault,
+                       const struct moved *moved);
+
+/* The methods; each answers, or keeps the call until it can. */
+void control_status(struct control_call *call);
+void control_init(struct control_call *call, struct bytes params);
+void control_plans_apply(struct control_call *call, struct bytes params);
+void control_key(struct control_call *call, struct bytes params);
+void control_node_status(struct control_call *call);
+void control_key_on_shard(struct control_call *call, const struct node_message *message);
+void control_node_status_on_shard(struct control_call *call, const struct node_message *message);
+
+#endif

@@ -1,0 +1,204 @@
+/* cluster.status, cluster.init and plans.apply: what needs the store. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "server/io/control_impl.h"
+
+static void fail_away(struct control_call *call) {
+    struct fault fault;
+    fault_set(&fault, CODE_UNAVAILABLE, "%s", reason_text(REASON_STORE_AWAY));
+    control_call_fail(call, &fault, NULL);
+}
+
+/* --- cluster.status ------------------------------------------------------------------------ */
+
+static uint32_t slots_owned(const struct map *map, const struct member *member) {
+    uint32_t owned = 0;
+    int32_t node = map_find_node(map, name_bytes(&member->id));
+    for (uint32_t i = 0; i < map->shard_count && node >= 0; i++) {
+        if (map->shards[i].node == node) {
+            owned += map_slots_owned(map, (struct shard_id){.index = (uint16_t)i});
+        }
+    }
+    return owned;
+}
+
+static void member_write(struct writer *writer, const struct map *map,
+                         const struct member *member) {
+    write_map(writer, 10);
+    write_text_str(writer, "id", name_bytes(&member->id));
+    write_text_str(writer, "control", endpoint_name_bytes(&member->control));
+    write_text(writer, "shards");
+    write_array(writer, member->shard_count);
+    for (uint32_t i = 0; i < member->shard_count; i++) {
+        write_str(writer, endpoint_name_bytes(&member->shards[i]));
+    }
+    write_text_bool(writer, "alive", member->alive);
+    write_text_uint(writer, "lease_ms", member->lease_ms > 0 ? (uint64_t)member->lease_ms : 0);
+    write_text_text(writer, "incarnation", member->incarnation);
+    write_text_uint(writer, "plans_version", member->plans_version);
+    write_text_uint(writer, "epoch", member->epoch);
+    write_text_uint(writer, "slots_owned", slots_owned(map, member));
+    write_text_text(writer, "version", member->version);
+}
+
+static void on_status_listed(void *ctx, const struct member *members, uint32_t count) {
+    struct control_call *call = ctx;
+    if (members == NULL) {
+        fail_away(call);
+        return;
+    }
+    struct control *control = call->control;
+    const struct cluster_state *state = membership_state(control->membership);
+    struct writer writer = control_reply_begin(control, call->msgid);
+    write_map(&writer, 7);
+    write_text_text(&writer, "program", "sluice-node");
+    write_text_text(&writer, "version", SLUICE_VERSION);
+    write_text_text(&writer, "node", control->settings->node_id);
+    write_text_uint(&writer, "epoch", state->map.epoch.number);
+    write_text_uint(&writer, "slots", state->map.slot_count);
+    write_text_uint(&writer, "plans_version", state->plans.version);
+    write_text(&writer, "nodes");
+    write_array(&writer, count);
+    for (uint32_t i = 0; i < count; i++) {
+        member_write(&writer, &state->map, &members[i]);
+    }
+    control_call_reply(call, &writer);
+}
+
+void control_status(struct control_call *call) {
+    membership_list(call->control->membership, on_status_listed, call);
+}
+
+/* --- cluster.init -------------------------------------------------------------------------- */
+
+static void fail_has_map(struct control_call *call, uint64_t epoch) {
+    struct fault fault;
+    fault_set(&fault, CODE_CONFLICT, "the cluster has a map already (epoch %" PRIu64 ")", epoch);
+    control_call_fail(call, &fault, NULL);
+}
+
+static void on_init_changed(void *ctx, enum code code, uint64_t number) {
+    struct control_call *call = ctx;
+    if (code == CODE_CONFLICT) {
+        fail_has_map(call, number);
+        return;
+    }
+    if (code != CODE_OK) {
+        fail_away(call);
+        return;
+    }
+    struct writer writer = control_reply_begin(call->control, call->msgid);
+    write_map(&writer, 4);
+    write_text_uint(&writer, "epoch", number);
+    write_text_uint(&writer, "slots", call->map->slot_count);
+    write_text_uint(&writer, "nodes", call->map->node_count);
+    write_text_uint(&writer, "shards", call->map->shard_count);
+    log_info(&call->control->log, "the cluster has its first map: %u slots, %u nodes, %u shards",
+             call->map->slot_count, call->map->node_count, call->map->shard_count);
+    control_call_reply(call, &writer);
+}
+
+static void member_add(struct map *map, const struct member *member) {
+    if (!member->alive || map->shard_count + member->shard_count > SHARDS_MAX) {
+        return;
+    }
+    struct map_node *node = &map->nodes[map->node_count];
+    node->id = member->id;
+    node->control = member->control;
+    for (uint32_t i = 0; i < member->shard_count; i++) {
+        struct map_shard *shard = &map->shards[map->shard_count++];
+        shard->node = (uint16_t)map->node_count;
+        shard->number = (uint16_t)i;
+        shard->endpoint = member->shards[i];
+    }
+    map->node_count++;
+}
+
+static void on_init_listed(void *ctx, const struct member *members, uint32_t count) {
+    struct control_call *call = ctx;
+    struct fault fault;
+    if (members == NULL) {
+        fail_away(call);
+        return;
+    }
+    call->map = malloc(sizeof *call->map);
+    if (call->map == NULL) {
+        fault_set(&fault, CODE_OVERLOADED, "no memory for a map");
+        control_call_fail(call, &fault, NULL);
+        return;
+    }
+    map_init(call->map);
+    for (uint32_t i = 0; i < count; i++) {
+        member_add(call->map, &members[i]);
+    }
+    if (call->map->shard_count == 0 || call->map->shard_count > call->slot_count) {
+        fault_set(&fault, CODE_BAD_REQUEST,
+                  "%u slots cannot be spread over %u living shards: each needs at least one",
+                  call->slot_count, call->map->shard_count);
+        control_call_fail(call, &fault, NULL);
+        return;
+    }
+    call->map->epoch.number = 1;
+    call->map->slot_count = call->slot_count;
+    map_spread(call->map);
+    membership_replace_map(call->control->membership, call->map, on_init_changed, call);
+}
+
+void control_init(struct control_call *call, struct bytes params) {
+    struct fault fault;
+    uint64_t epoch = membership_state(call->control->membership)->map.epoch.number;
+    if (request_read_init(params, &call->slot_count, &fault) != CODE_OK) {
+        control_call_fail(call, &fault, NULL);
+    } else if (epoch > 0) {
+        fail_has_map(call, epoch);
+    } else {
+        membership_list(call->control->membership, on_init_listed, call);
+    }
+}
+
+/* --- plans.apply --------------------------------------------------------------------------- */
+
+static void apply_reply(struct control_call *call, uint64_t version, bool changed) {
+    struct writer writer = control_reply_begin(call->control, call->msgid);
+    write_map(&writer, 2);
+    write_text_uint(&writer, "version", version);
+    write_text_bool(&writer, "changed", changed);
+    control_call_reply(call, &writer);
+}
+
+static void fail_overtaken(struct control_call *call, uint64_t version) {
+    struct fault fault;
+    fault_set(&fault, CODE_CONFLICT,
+              "version %" PRIu64 " of the plans is in force by now: look at it, then apply again",
+              version);
+    control_call_fail(call, &fault, NULL);
+}
+
+static void on_apply_changed(void *ctx, enum code code, uint64_t number) {
+    struct control_call *call = ctx;
+    if (code == CODE_CONFLICT) {
+        fail_overtaken(call, number);
+    } else if (code != CODE_OK) {
+        fail_away(call);
+    } else {
+        log_info(&call->control->log, "plans: version %" PRIu64 " applied", number);
+        apply_reply(call, number, true);
+    }
+}
+
+void control_plans_apply(struct control_call *call, struct bytes params) {
+    struct control *control = call->control;
+    const struct plan_set *current = &membership_state(control->membership)->plans;
+    struct fault fault;
+    uint64_t base;
+    if (request_read_apply(params, control->plans, &base, &fault) != CODE_OK) {
+        control_call_fail(call, &fault, NULL);
+    } else if (base != UINT64_MAX && base != current->version) {
+        fail_overtaken(call, current->version);
+    } else if (!plan_set_succeed(current, control->plans, control->plans_next)) {
+        apply_reply(call, current->version, false);
+    } else {
+        membership_replace_plans(control->membership, control->plans_next, on_apply_changed, call);
+    }
+}

@@ -1,0 +1,86 @@
+/*
+ * A node's membership in the cluster: its lease, and the newest map and plans, all in the store.
+ *
+ * Belongs to the node's loop; one connection of its own. Every third of the lease's time one
+ * script call renews the lease and brings the map and plans if they changed. Changes to either are
+ * compare-and-set on their number: of two made at once one wins, the other is told CONFLICT.
+ */
+#ifndef SLUICE_SERVER_IO_MEMBERSHIP_H
+#define SLUICE_SERVER_IO_MEMBERSHIP_H
+
+#include <uv.h>
+
+#include "runtime/log.h"
+#include "server/io/boot.h"
+#include "server/io/cluster_state.h"
+#include "server/io/settings.h"
+
+struct membership;
+
+/* A node as the store knows it. */
+struct member {
+    struct name id;
+    bool alive; /* its lease holds; if not, the rest is unknown */
+    char incarnation[INCARNATION_SIZE + 1];
+    int64_t lease_ms; /* left */
+    struct endpoint_name control;
+    uint32_t shard_count;
+    struct endpoint_name shards[NODE_SHARDS_MAX];
+    uint64_t epoch, plans_version; /* that it has adopted */
+    char version[32];
+};
+
+struct membership_handler {
+    void *ctx;
+    /* A newer state; borrowed for the call (hold it to keep it). */
+    void (*on_state)(void *ctx, struct cluster_state *state);
+    /* Another process holds the lease of this id: this one must end. */
+    void (*on_usurped)(void *ctx, const char *incarnation);
+};
+
+struct membership_options {
+    const struct node_settings *settings;
+    const struct boot *boot;
+    const struct log *log;
+    struct endpoint_name control; /* as advertised */
+    uint32_t shard_count;
+    const struct endpoint_name *shards; /* as advertised; borrowed for the membership's life */
+    struct membership_handler handler;
+};
+
+/* NULL: no memory. */
+struct membership *membership_open(uv_loop_t *loop, const struct membership_options *options);
+
+/* Writes this node's info, as stored with its lease, and returns its bytes (borrowed until the
+ * next call). */
+struct bytes membership_info(struct membership *membership);
+
+/* Starts the heartbeats. */
+void membership_start(struct membership *membership);
+
+bool membership_store_up(const struct membership *membership);
+
+/* The state in force; borrowed until the loop's next turn. */
+struct cluster_state *membership_state(const struct membership *membership);
+
+/* The outcome of a change: CODE_OK, CONFLICT (`number` is the one in force) or UNAVAILABLE. */
+typedef void (*membership_changed_fn)(void *ctx, enum code code, uint64_t number);
+
+/* Replaces the map (number next->epoch, expecting the one before) or the plans (likewise
+ * next->version). Copied. The outcome always comes, from the loop. */
+void membership_replace_map(struct membership *membership, const struct map *next,
+                            membership_changed_fn done, void *ctx);
+void membership_replace_plans(struct membership *membership, const struct plan_set *next,
+                              membership_changed_fn done, void *ctx);
+
+/* The members, by id; NULL if the store is away. Borrowed for the call. */
+typedef void (*membership_listed_fn)(void *ctx, const struct member *members, uint32_t count);
+void membership_list(struct membership *membership, membership_listed_fn done, void *ctx);
+
+/* Gives the lease back (at a planned stop), then calls done. */
+void membership_release(struct membership *membership, void (*done)(void *ctx), void *ctx);
+
+/* Outcomes still owed come as UNAVAILABLE during the call. Freed from the loop. */
+void membership_close(struct membership *membership);
+
+#endif

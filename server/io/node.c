@@ -1,0 +1,405 @@
+#include "server/io/node.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/io/control.h"
+#include "server/io/membership.h"
+#include "server/io/shard_loop.h"
+
+/* Messages that may wait for the node: an answer for each call that may wait, from each shard, and
+ * the few that shards send by themselves. */
+#define NODE_MAILBOX_MESSAGES (CONTROL_CALLS_MAX * NODE_SHARDS_MAX + 4 * NODE_SHARDS_MAX)
+
+struct node {
+    const struct node_settings *settings;
+    struct log log;
+    uv_loop_t *loop;
+    struct boot boot;
+    struct mailbox *mailbox;
+    struct shard_loop **shards;
+    struct endpoint_name *endpoints; /* of the shards, as advertised */
+    uint32_t shard_count;            /* opened */
+    struct control *control;
+    struct endpoint_name control_endpoint;
+    struct membership *membership;
+    uv_timer_t stop_timer;
+    bool stopping;
+    bool ended;
+    bool map_change_asked;
+    uint32_t shards_stopped;
+    enum node_outcome outcome;
+    void (*on_end)(void *ctx, enum node_outcome outcome);
+    void *on_end_ctx;
+};
+
+/* --- the end ------------------------------------------------------------------------------- */
+
+static void node_end(struct node *node, enum node_outcome outcome) {
+    if (!node->ended) {
+        node->ended = true;
+        node->outcome = outcome;
+        uv_timer_stop(&node->stop_timer);
+        node->on_end(node->on_end_ctx, outcome);
+    }
+}
+
+static void on_released(void *ctx) {
+    struct node *node = ctx;
+    if (!node->ended) {
+        log_info(&node->log, "stopped, everything is written");
+        node_end(node, NODE_STOPPED);
+    }
+}
+
+static void on_stop_timer(uv_timer_t *timer) {
+    struct node *node = timer->data;
+    log_error(&node->log, "%u of %u shards still have unwritten buckets; giving up on them",
+              node->shard_count - node->shards_stopped, node->shard_count);
+    node_end(node, NODE_UNWRITTEN);
+}
+
+static void on_shard_stopped(struct node *node) {
+    if (++node->shards_stopped == node->shard_count) {
+        membership_release(node->membership, on_released, node);
+    }
+}
+
+static void shards_tell(struct node *node, enum shard_message_kind kind) {
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        struct shard_message *message = calloc(1, sizeof *message);
+        assert(message != NULL);
+        message->kind = kind;
+        bool told = shard_loop_tell(node->shards[i], message);
+        assert(told);
+    }
+}
+
+void node_stop(struct node *node) {
+    if (node->stopping) {
+        if (!node->ended) {
+            on_stop_timer(&node->stop_timer);
+        }
+        return;
+    }
+    node->stopping = true;
+    log_info(&node->log, "stopping: writing what is not yet written");
+    uv_timer_start(&node->stop_timer, on_stop_timer, node->settings->stop_timeout_ns / 1000000, 0);
+    shards_tell(node, SHARD_MESSAGE_STOP);
+}
+
+/* --- what shards say ----------------------------------------------------------------------- */
+
+static void on_message(void *ctx, void *content) {
+    struct node *node = ctx;
+    struct node_message *message = content;
+    switch (message->kind) {
+    case NODE_MESSAGE_ADMIN:
+    case NODE_MESSAGE_STATUS:
+        control_on_shard(node->control, message);
+        break;
+    case NODE_MESSAGE_SERVING:
+        break;
+    case NODE_MESSAGE_STOPPED:
+        on_shard_stopped(node);
+        break;
+    }
+    free(message);
+}
+
+/* --- what the cluster says ----------------------------------------------------------------- */
+
+static void on_map_changed(void *ctx, enum code code, uint64_t number) {
+    struct node *node = ctx;
+    node->map_change_asked = false;
+    if (code == CODE_OK) {
+        log_info(&node->log, "the map has this node's new endpoints (epoch %" PRIu64 ")", number);
+    }
+}
+
+static bool name_differs(const struct endpoint_name *a, const struct endpoint_name *b) {
+    return !bytes_equal(endpoint_name_bytes(a), endpoint_name_bytes(b));
+}
+
+/* A node that came back at other addresses says so to everybody through the map. */
+static void endpoints_publish(struct node *node, const struct map *map, int32_t self) {
+    bool differs = name_differs(&map->nodes[self].control, &node->control_endpoint);
+    for (uint32_t i = 0; i < map->shard_count; i++) {
+        const struct map_shard *shard = &map->shards[i];
+        differs = differs || (shard->node == self &&
+                              name_differs(&shard->endpoint, &node->endpoints[shard->number]));
+    }
+    if (!differs || node->map_change_asked) {
+        return;
+    }
+    struct map *next = malloc(sizeof *next);
+    if (next == NULL) {
+        return;
+    }
+    *next = *map;
+    next->epoch.number++;
+    next->nodes[self].control = node->control_endpoint;
+    for (uint32_t i = 0; i < next->shard_count; i++) {
+        if (next->shards[i].node == self) {
+            next->shards[i].endpoint = node->endpoints[next->shards[i].number];
+        }
+    }
+    node->map_change_asked = true;
+    membership_replace_map(node->membership, next, on_map_changed, node);
+    free(next);
+}
+
+/* The highest number of a shard that the map gives this node, plus one. */
+static uint32_t shards_wanted(const struct map *map, int32_t self) {
+    uint32_t wanted = 0;
+    for (uint32_t i = 0; i < map->shard_count; i++) {
+        if (map->shards[i].node == self && map->shards[i].number >= wanted) {
+            wanted = map->shards[i].number + 1u;
+        }
+    }
+    return wanted;
+}
+
+static void on_state(void *ctx, struct cluster_state *state) {
+    struct node *node = ctx;
+    const struct map *map = &state->map;
+    int32_t self = map_find_node(map, bytes_of_text(node->settings->node_id));
+    log_info(&node->log, "map epoch %" PRIu64 ", plans version %" PRIu64, map->epoch.number,
+             state->plans.version);
+    if (self >= 0 && shards_wanted(map, self) > node->shard_count) {
+        log_error(&node->log,
+                  "the map gives node %s %u shards, but it was started with %u: start it with "
+                  "--shards %u",
+                  node->settings->node_id, shards_wanted(map, self), node->shard_count,
+                  shards_wanted(map, self));
+        node_end(node, NODE_FAILED);
+        return;
+    }
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        struct shard_message *message = calloc(1, sizeof *message);
+        assert(message != NULL);
+        message->kind = SHARD_MESSAGE_STATE;
+        message->state = cluster_state_hold(state);
+        if (!shard_loop_tell(node->shards[i], message)) {
+            /* A shard that takes no messages is stuck: the next epoch would not reach it either. */
+            log_error(&node->log, "shard %u does not take its messages", i);
+            cluster_state_release(state);
+            free(message);
+            node_end(node, NODE_FAILED);
+            return;
+        }
+    }
+    if (self >= 0) {
+        endpoints_publish(node, map, self);
+    }
+}
+
+static void on_usurped(void *ctx, const char *incarnation) {
+    struct node *node = ctx;
+    log_error(&node->log, "another process (incarnation %s) runs as node %s now: ending",
+              incarnation, node->settings->node_id);
+    node_end(node, NODE_FAILED);
+}
+
+/* --- opening ------------------------------------------------------------------------------- */
+
+/* "tcp://host:port" + number; port 0 stays 0. */
+static bool listen_url(const char *base, uint32_t number, char *url, size_t size, char *why) {
+    const char *colon = strrchr(base, ':');
+    char *end = NULL;
+    long port = colon != NULL ? strtol(colon + 1, &end, 10) : -1;
+    if (strncmp(base, "tcp://", 6) != 0 || end == colon + 1 || end == NULL || *end != '\0' ||
+        port < 0 || (port > 0 && port + number > 65535)) {
+        snprintf(why, BOOT_WHY_BYTES,
+                 "--listen: expected tcp://HOST:PORT with room for all shards above PORT, got %s",
+                 base);
+        return false;
+    }
+    snprintf(url, size, "%.*s:%ld", (int)(colon - base), base, port == 0 ? 0 : port + number);
+    return true;
+}
+
+/* The URL to be dialled by others: the bound one, with the advertised host if there is one. */
+static bool advertised(const struct node_settings *settings, const char *bound,
+                       struct endpoint_name *name, char *why) {
+    const char *port = strrchr(bound, ':');
+    char url[ENDPOINT_BYTES_MAX + 64];
+    snprintf(url, sizeof url, "%s", bound);
+    if (settings->advertise_host != NULL) {
+        snprintf(url, sizeof url, "tcp://%s%s", settings->advertise_host, port);
+    } else if (strstr(bound, "//0.0.0.0:") != NULL || strstr(bound, "//[::]:") != NULL) {
+        snprintf(why, BOOT_WHY_BYTES,
+                 "%s cannot be dialled by others: say under which host they reach this node with "
+                 "--advertise-host HOST",
+                 bound);
+        return false;
+    }
+    if (!endpoint_name_set(name, bytes_of_text(url))) {
+        snprintf(why, BOOT_WHY_BYTES, "--advertise-host: %s is too long", url);
+        return false;
+    }
+    return true;
+}
+
+static bool shards_open(struct node *node, char *why) {
+    uint32_t count = (uint32_t)node->settings->shards;
+    node->shards = calloc(count, sizeof(struct shard_loop *));
+    node->endpoints = calloc(count, sizeof *node->endpoints);
+    if (node->shards == NULL || node->endpoints == NULL) {
+        snprintf(why, BOOT_WHY_BYTES, "no memory for %u shards", count);
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        char url[ENDPOINT_BYTES_MAX + 1];
+        if (!listen_url(node->settings->listen, i, url, sizeof url, why)) {
+            return false;
+        }
+        struct shard_loop_options options = {.settings = node->settings,
+                                             .redis = &node->boot.address,
+                                             .redis_password = node->boot.password,
+                                             .clock = &node->boot.clock,
+                                             .log = &node->log,
+                                             .number = i,
+                                             .listen = url,
+                                             .node_mailbox = node->mailbox};
+        node->shards[i] = shard_loop_open(&options, why, BOOT_WHY_BYTES);
+        if (node->shards[i] == NULL) {
+            return false;
+        }
+        node->shard_count++;
+        if (!advertised(node->settings, shard_loop_url(node->shards[i]), &node->endpoints[i],
+                        why)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool control_and_membership_open(struct node *node, char *why) {
+    struct control_options control = {.settings = node->settings,
+                                      .boot = &node->boot,
+                                      .log = &node->log,
+                                      .shards = node->shards,
+                                      .shard_count = node->shard_count};
+    node->control = control_open(node->loop, &control, why, BOOT_WHY_BYTES);
+    if (node->control == NULL ||
+        !advertised(node->settings, control_url(node->control), &node->control_endpoint, why)) {
+        return false;
+    }
+    struct membership_options membership = {.settings = node->settings,
+                                            .boot = &node->boot,
+                                            .log = &node->log,
+                                            .control = node->control_endpoint,
+                                            .shard_count = node->shard_count,
+                                            .shards = node->endpoints,
+                                            .handler = {node, on_state, on_usurped}};
+    node->membership = membership_open(node->loop, &membership);
+    if (node->membership == NULL) {
+        snprintf(why, BOOT_WHY_BYTES, "no memory for the membership");
+        return false;
+    }
+    control_membership_set(node->control, node->membership);
+    return true;
+}
+
+static bool threads_start(struct node *node, char *why) {
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        if (!shard_loop_start(node->shards[i])) {
+            snprintf(why, BOOT_WHY_BYTES, "no thread to be had for shard %u", i);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool node_prepare(struct node *node, char *why) {
+    char replaces[INCARNATION_SIZE + 1];
+    if (!boot_open(&node->boot, node->settings, &node->log, why)) {
+        return false;
+    }
+    node->mailbox = mailbox_create(node->loop, NODE_MAILBOX_MESSAGES, on_message, node);
+    if (node->mailbox == NULL) {
+        snprintf(why, BOOT_WHY_BYTES, "no memory for the node's mailbox");
+        return false;
+    }
+    return boot_lease_check(&node->boot, node->settings, &node->log, replaces, why) &&
+           shards_open(node, why) && control_and_membership_open(node, why) &&
+           boot_lease_acquire(&node->boot, node->settings, replaces,
+                              membership_info(node->membership), why) &&
+           threads_start(node, why);
+}
+
+struct node *node_open(uv_loop_t *loop, const struct node_settings *settings, const struct log *log,
+                       char why[BOOT_WHY_BYTES]) {
+    struct node *node = calloc(1, sizeof *node);
+    if (node == NULL) {
+        snprintf(why, BOOT_WHY_BYTES, "no memory for a node");
+        return NULL;
+    }
+    node->settings = settings;
+    node->log = *log;
+    node->loop = loop;
+    uv_timer_init(loop, &node->stop_timer);
+    node->stop_timer.data = node;
+    bool prepared = node_prepare(node, why);
+    boot_close(&node->boot);
+    if (!prepared) {
+        node->ended = true;
+        node_close(node);
+        uv_run(loop, UV_RUN_DEFAULT);
+        return NULL;
+    }
+    membership_start(node->membership);
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        log_info(log, "shard %u at %s", i, node->endpoints[i].text);
+    }
+    log_info(log, "control at %s, incarnation %s", node->control_endpoint.text,
+             node->boot.incarnation);
+    return node;
+}
+
+void node_on_end(struct node *node, void (*on_end)(void *ctx, enum node_outcome outcome),
+                 void *ctx) {
+    node->on_end = on_end;
+    node->on_end_ctx = ctx;
+}
+
+static void node_discard(void *message) {
+    free(message);
+}
+
+static void on_node_timer_closed(uv_handle_t *handle) {
+    struct node *node = handle->data;
+    boot_free(&node->boot);
+    free(node->shards);
+    free(node->endpoints);
+    free(node);
+}
+
+void node_close(struct node *node) {
+    assert(node->ended);
+    if (node->membership != NULL) {
+        membership_close(node->membership);
+    }
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        if (shard_loop_started(node->shards[i])) {
+            struct shard_message *message = calloc(1, sizeof *message);
+            assert(message != NULL);
+            message->kind = SHARD_MESSAGE_EXIT;
+            bool told = shard_loop_tell(node->shards[i], message);
+            assert(told);
+        }
+    }
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        shard_loop_join(node->shards[i]);
+    }
+    if (node->control != NULL) {
+        control_close(node->control);
+    }
+    if (node->mailbox != NULL) {
+        mailbox_close(node->mailbox, node_discard);
+    }
+    uv_close((uv_handle_t *)&node->stop_timer, on_node_timer_closed);
+}

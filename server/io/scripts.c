@@ -1,0 +1,74 @@
+#include "server/io/scripts.h"
+
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+
+static const char *const texts[] = {
+    /* Numbers are formatted by hand: Lua would write large ones with an exponent. */
+    [SCRIPT_RAISE_FENCE] =
+        "local held = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
+        "local least = tonumber(ARGV[1]) * " TEXT(
+            FENCE_RAISES) "\n"
+                          "if held >= least + " TEXT(
+                              FENCE_RAISES) " then return 'FENCED' end\n"
+                                            "local raised = string.format('%.0f', math.max(held, "
+                                            "least) + 1)\n"
+                                            "redis.call('SET', KEYS[1], raised)\n"
+                                            "return raised\n",
+
+    /* A stored fence below ours was lost with the tail of an append-only file: put it back. */
+    [SCRIPT_WRITE] =
+        "local held = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
+        "if held > tonumber(ARGV[1]) then return 'FENCED' end\n"
+        "if held < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end\n"
+        "local sets = tonumber(ARGV[2]) * 2\n"
+        "if sets > 0 then redis.call('HSET', KEYS[2], unpack(ARGV, 3, 2 + sets)) end\n"
+        "if #ARGV > 2 + sets then redis.call('HDEL', KEYS[2], unpack(ARGV, 3 + sets)) end\n"
+        "return 'OK'\n",
+
+    [SCRIPT_ASSIGN] = "local held = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
+                      "if held > tonumber(ARGV[1]) then return 'FENCED' end\n"
+                      "if ARGV[3] == '' then redis.call('HDEL', KEYS[2], ARGV[2])\n"
+                      "else redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end\n"
+                      "return 'OK'\n",
+
+    [SCRIPT_HEARTBEAT] = "local held = redis.call('HGET', KEYS[1], 'incarnation')\n"
+                         "if held and held ~= ARGV[2] then return {held} end\n"
+                         "redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'info', ARGV[3])\n"
+                         "redis.call('PEXPIRE', KEYS[1], ARGV[4])\n"
+                         "redis.call('SADD', KEYS[2], ARGV[1])\n"
+                         "local map = redis.call('HMGET', KEYS[3], 'number', 'value')\n"
+                         "local plans = redis.call('HMGET', KEYS[4], 'number', 'value')\n"
+                         "if map[1] == ARGV[5] then map[2] = false end\n"
+                         "if plans[1] == ARGV[6] then plans[2] = false end\n"
+                         "return {'OK', map[2], plans[2]}\n",
+
+    [SCRIPT_ACQUIRE] = "local held = redis.call('HGET', KEYS[1], 'incarnation')\n"
+                       "if held and held ~= ARGV[5] then return held end\n"
+                       "redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'info', ARGV[3])\n"
+                       "redis.call('PEXPIRE', KEYS[1], ARGV[4])\n"
+                       "redis.call('SADD', KEYS[2], ARGV[1])\n"
+                       "return 'OK'\n",
+
+    [SCRIPT_RELEASE] = "if redis.call('HGET', KEYS[1], 'incarnation') == ARGV[1] then\n"
+                       "redis.call('DEL', KEYS[1]) end\n"
+                       "return 'OK'\n",
+
+    [SCRIPT_NODES] = "local nodes = {}\n"
+                     "local ids = redis.call('SMEMBERS', KEYS[1])\n"
+                     "table.sort(ids)\n"
+                     "for i, id in ipairs(ids) do\n"
+                     "local held = redis.call('HMGET', ARGV[1] .. id, 'incarnation', 'info')\n"
+                     "nodes[i] = {id, held[1], held[2], redis.call('PTTL', ARGV[1] .. id)}\n"
+                     "end\n"
+                     "return nodes\n",
+
+    [SCRIPT_REPLACE] = "local number = redis.call('HGET', KEYS[1], 'number') or '0'\n"
+                       "if number ~= ARGV[1] then return number end\n"
+                       "redis.call('HSET', KEYS[1], 'number', ARGV[2], 'value', ARGV[3])\n"
+                       "return 'OK'\n",
+};
+
+const char *script_text(enum script script) {
+    return texts[script];
+}

@@ -1,0 +1,33 @@
+/*
+ * The Lua scripts that the store runs for us. Each one is atomic there: this is where fences and
+ * compare-and-set live. Keys of one script share a hash tag, so that they live on one master.
+ */
+#ifndef SLUICE_SERVER_IO_SCRIPTS_H
+#define SLUICE_SERVER_IO_SCRIPTS_H
+
+/* X(name): a script, its text in scripts.c. */
+#define SCRIPTS(X)                                                                                 \
+    X(RAISE_FENCE) /* fence; epoch -> new fence, or "FENCED" */                                    \
+    X(WRITE)       /* fence, buckets; fence, n, n * (key, record), keys to delete... -> "OK" */    \
+    X(ASSIGN)      /* fence, keys; fence, key, plan or "" -> "OK" or "FENCED" */                   \
+    X(HEARTBEAT)   /* node, nodes, map, plans; see membership.c */                                 \
+    X(ACQUIRE)     /* node, nodes; id, incarnation, info, ttl, incarnation to replace or "" */     \
+    X(RELEASE)     /* node; incarnation -> "OK" */                                                 \
+    X(NODES)       /* nodes; key prefix of a node -> [[id, incarnation, info, ttl], ...] */        \
+    X(REPLACE)     /* map or plans; number expected, new number, value -> "OK" or the number */
+
+enum script {
+#define X(name) SCRIPT_##name,
+    SCRIPTS(X)
+#undef X
+};
+#define SCRIPT_COUNT (SCRIPT_REPLACE + 1)
+
+const char *script_text(enum script script);
+
+/* A fence is epoch * FENCE_RAISES + raises within the epoch: a shard that was given its slots by an
+ * older map can never raise it above one that got them by a newer. Doubles hold it exactly up to
+ * epoch 2^33. */
+#define FENCE_RAISES 1048576
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * What a node is told at start. Filled by the program's options, or by a test that runs nodes in
+ * its own process; borrowed by the node for its whole life.
+ */
+#ifndef SLUICE_SERVER_IO_SETTINGS_H
+#define SLUICE_SERVER_IO_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Shards of one node. Arbitrary, but safe: more than the cores of any machine we know. */
+#define NODE_SHARDS_MAX 256
+
+struct node_settings {
+    const char *node_id;
+    const char *redis;
+    const char *redis_password;      /* from the environment or the file, or NULL */
+    const char *redis_password_file; /* or NULL */
+    const char *key_prefix;
+    uint64_t shards;
+    const char *listen; /* of shard 0; shard i listens i ports higher */
+    const char *control;
+    const char *advertise_host; /* what others dial instead of the host in listen; or NULL */
+    uint64_t snapshot_interval_ns;
+    uint64_t lease_ttl_ns;
+    uint64_t shard_memory_bytes_max;
+    uint64_t stop_timeout_ns;
+    const char *log_level;
+    bool log_json;
+};
+
+#endif

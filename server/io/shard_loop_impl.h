@@ -1,0 +1,59 @@
+/* What the files of the shard's loop share. */
+#ifndef SLUICE_SERVER_IO_SHARD_LOOP_IMPL_H
+#define SLUICE_SERVER_IO_SHARD_LOOP_IMPL_H
+
+#include "proto/reply.h"
+#include "server/io/shard_loop.h"
+#include "server/io/store.h"
+
+/* A request of this turn whose takes wait to be decided together. */
+struct turn_request {
+    struct endpoint_caller caller;
+    uint32_t msgid;
+    bool is_many;
+    uint32_t first, count; /* its items */
+};
+
+/* Bytes of the reply scratch: a take_many whose every item is refused with the longest error. */
+#define REPLY_BYTES_MAX (TAKES_PER_REQUEST_MAX * RESULT_BYTES_MAX + 64)
+
+struct shard_loop {
+    const struct node_settings *settings;
+    struct log log;
+    uint32_t number;
+    uv_thread_t thread;
+    bool started;
+    bool exiting;
+    bool stopped_said;
+    uv_loop_t loop;
+    uv_timer_t wake_timer;
+    struct endpoint *endpoint;
+    struct mailbox *mailbox;
+    struct mailbox *node_mailbox;
+    struct store *store;
+    const struct redis_address *redis;
+    const char *redis_password;
+    struct cluster_clock clock;
+    struct shard *shard; /* created with the first map, when the number of slots is known */
+    struct cluster_state *state;
+    struct shard_id id; /* in the state's map; SHARD_ID_NONE: not in it */
+    /* This turn's requests and their items; bodies are borrowed until the turn ends. */
+    struct turn_request requests[TAKES_PER_REQUEST_MAX];
+    uint32_t request_count;
+    struct shard_item items[TAKES_PER_REQUEST_MAX];
+    uint32_t item_count;
+    struct take takes[TAKES_PER_REQUEST_MAX];          /* scratch for decoding */
+    struct take_result refused[TAKES_PER_REQUEST_MAX]; /* before the first map */
+    uint8_t *reply;                                    /* REPLY_BYTES_MAX */
+};
+
+/* Feeds the shard one event and performs its update. */
+void shard_loop_step(struct shard_loop *loop, struct shard_event *event);
+
+/* The endpoint's handler. */
+struct endpoint_handler shard_requests_handler(struct shard_loop *loop);
+
+/* Answers the requests of the turn with the results of their items, in order. */
+void shard_requests_answer(struct shard_loop *loop, const struct take_result *results);
+
+#endif

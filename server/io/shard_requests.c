@@ -1,0 +1,232 @@
+/* The shard's endpoint: requests decoded, decided together once a turn, answered. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "proto/cluster_view.h"
+#include "proto/map_codec.h"
+#include "proto/plan_codec.h"
+#include "proto/request.h"
+#include "server/io/shard_loop_impl.h"
+
+static void reply_send(struct shard_loop *loop, const struct endpoint_caller *caller,
+                       const struct writer *writer) {
+    assert(!writer->overflow);
+    endpoint_reply(loop->endpoint, caller, writer_bytes(writer));
+}
+
+static void error_send(struct shard_loop *loop, const struct endpoint_caller *caller,
+                       bool has_msgid, uint32_t msgid, const struct fault *fault,
+                       const struct moved *moved) {
+    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
+    reply_write_error(&writer, has_msgid, msgid, fault, moved);
+    reply_send(loop, caller, &writer);
+}
+
+/* --- answers ------------------------------------------------------------------------------- */
+
+/* Spells out an error result of the shard: message, and where the slot moved. */
+static void fault_of_result(struct shard_loop *loop, const struct take_result *result,
+                            const struct take *take, struct fault *fault, struct moved *moved) {
+    if (result->reason == REASON_PLAN_NOT_FOUND) {
+        fault_set(fault, result->code, "no plan is called \"%.*s\"", (int)take->plan.name.size,
+                  (const char *)take->plan.name.data);
+    } else {
+        fault_set(fault, result->code, "%s", reason_text(result->reason));
+    }
+    memset(moved, 0, sizeof *moved);
+    if (result->code == CODE_MOVED) {
+        const struct map *map = &loop->state->map;
+        moved->slot = slot_of_hash(key_hash(take->key), map->slot_count);
+        moved->epoch = map->epoch;
+        struct shard_id owner = map_owner(map, moved->slot);
+        if (owner.index < map->shard_count) {
+            moved->endpoint = endpoint_name_bytes(&map->shards[owner.index].endpoint);
+        }
+    }
+}
+
+static void element_write(struct shard_loop *loop, struct writer *writer,
+                          const struct take_result *result, const struct take *take) {
+    if (result->code == CODE_OK) {
+        result_write(writer, result);
+        return;
+    }
+    struct fault fault;
+    struct moved moved;
+    fault_of_result(loop, result, take, &fault, &moved);
+    error_write(writer, &fault, result->code == CODE_MOVED ? &moved : NULL);
+}
+
+static void request_answer(struct shard_loop *loop, const struct turn_request *request,
+                           const struct take_result *results) {
+    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
+    const struct take_result *first = &results[request->first];
+    if (!request->is_many && first->code != CODE_OK) {
+        struct fault fault;
+        struct moved moved;
+        fault_of_result(loop, first, &loop->items[request->first].take, &fault, &moved);
+        error_send(loop, &request->caller, true, request->msgid, &fault,
+                   first->code == CODE_MOVED ? &moved : NULL);
+        return;
+    }
+    reply_write_head(&writer, request->msgid);
+    if (request->is_many) {
+        write_array(&writer, request->count);
+    }
+    for (uint32_t i = 0; i < request->count; i++) {
+        element_write(loop, &writer, &first[i], &loop->items[request->first + i].take);
+    }
+    reply_send(loop, &request->caller, &writer);
+}
+
+void shard_requests_answer(struct shard_loop *loop, const struct take_result *results) {
+    for (uint32_t i = 0; i < loop->request_count; i++) {
+        request_answer(loop, &loop->requests[i], results);
+    }
+}
+
+/* --- the turn ------------------------------------------------------------------------------ */
+
+/* Before the first map there is no shard: nobody can decide. */
+static void turn_refuse(struct shard_loop *loop) {
+    for (uint32_t i = 0; i < loop->item_count; i++) {
+        loop->refused[i] =
+            (struct take_result){.code = reason_code(REASON_NO_MAP), .reason = REASON_NO_MAP};
+    }
+    shard_requests_answer(loop, loop->refused);
+}
+
+static void turn_decide(struct shard_loop *loop) {
+    if (loop->request_count == 0) {
+        return;
+    }
+    if (loop->shard == NULL) {
+        turn_refuse(loop);
+    } else {
+        struct shard_event event = {.kind = SHARD_EVENT_TAKES};
+        event.takes.items = loop->items;
+        event.takes.count = loop->item_count;
+        shard_loop_step(loop, &event);
+    }
+    loop->request_count = 0;
+    loop->item_count = 0;
+}
+
+static void turn_add(struct shard_loop *loop, const struct endpoint_caller *caller,
+                     const struct request *request, uint32_t count) {
+    if (loop->request_count == TAKES_PER_REQUEST_MAX ||
+        loop->item_count + count > TAKES_PER_REQUEST_MAX) {
+        turn_decide(loop);
+    }
+    struct turn_request *added = &loop->requests[loop->request_count++];
+    *added = (struct turn_request){.caller = *caller,
+                                   .msgid = request->msgid,
+                                   .is_many = request->method == METHOD_TAKE_MANY,
+                                   .first = loop->item_count,
+                                   .count = count};
+    for (uint32_t i = 0; i < count; i++) {
+        struct shard_item *item = &loop->items[loop->item_count++];
+        item->verb = request->method == METHOD_PEEK     ? VERB_PEEK
+                     : request->method == METHOD_REFUND ? VERB_REFUND
+                                                        : VERB_TAKE;
+        item->take = loop->takes[i];
+    }
+}
+
+/* --- read-only methods --------------------------------------------------------------------- */
+
+static void view_send(struct shard_loop *loop, const struct endpoint_caller *caller,
+                      uint32_t msgid) {
+    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
+    reply_write_head(&writer, msgid);
+    cluster_view_write(&writer, &loop->state->map, &loop->state->plans);
+    reply_send(loop, caller, &writer);
+}
+
+/* A shard knows little of the cluster beyond the map: the node's control endpoint tells more. */
+static void status_send(struct shard_loop *loop, const struct endpoint_caller *caller,
+                        uint32_t msgid) {
+    const struct map *map = &loop->state->map;
+    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
+    reply_write_head(&writer, msgid);
+    write_map(&writer, 9);
+    write_text_text(&writer, "program", "sluice-node");
+    write_text_text(&writer, "version", SLUICE_VERSION);
+    write_text_text(&writer, "node", loop->settings->node_id);
+    write_text_uint(&writer, "shard", loop->number);
+    write_text_uint(&writer, "epoch", map->epoch.number);
+    write_text_uint(&writer, "slots", map->slot_count);
+    write_text_uint(&writer, "plans_version", loop->state->plans.version);
+    write_text_uint(&writer, "slots_owned",
+                    loop->shard != NULL ? shard_counters(loop->shard)->slots_owned : 0);
+    write_text_uint(&writer, "slots_serving",
+                    loop->shard != NULL ? shard_counters(loop->shard)->slots_serving : 0);
+    reply_send(loop, caller, &writer);
+}
+
+static void read_only(struct shard_loop *loop, const struct endpoint_caller *caller,
+                      const struct request *request) {
+    struct fault fault;
+    if (request_read_none(request->params, &fault) != CODE_OK) {
+        error_send(loop, caller, true, request->msgid, &fault, NULL);
+    } else if (request->method == METHOD_CLUSTER_MAP) {
+        view_send(loop, caller, request->msgid);
+    } else {
+        status_send(loop, caller, request->msgid);
+    }
+}
+
+/* --- the endpoint's handler ---------------------------------------------------------------- */
+
+static void on_request(void *ctx, struct endpoint *endpoint, const struct endpoint_caller *caller,
+                       struct bytes body) {
+    struct shard_loop *loop = ctx;
+    struct request request;
+    struct fault fault;
+    uint32_t count = 1;
+    if (request_read(body, &request, &fault) != CODE_OK) {
+        error_send(loop, caller, request.has_msgid, request.msgid, &fault, NULL);
+        return;
+    }
+    switch (method_kind(request.method)) {
+    case METHOD_KIND_CONTROL:
+        fault_set(&fault, CODE_FORBIDDEN,
+                  "%s is the operator's: it is answered at a node's control endpoint",
+                  method_text(request.method));
+        error_send(loop, caller, true, request.msgid, &fault, NULL);
+        return;
+    case METHOD_KIND_READ:
+        read_only(loop, caller, &request);
+        return;
+    case METHOD_KIND_TAKE:
+        break;
+    }
+    enum code code = request.method == METHOD_TAKE_MANY
+                         ? request_read_take_many(request.params, loop->takes, &count, &fault)
+                         : request_read_take(request.params, &loop->takes[0], &fault);
+    if (code != CODE_OK) {
+        error_send(loop, caller, true, request.msgid, &fault, NULL);
+        return;
+    }
+    turn_add(loop, caller, &request, count);
+}
+
+static void on_oversize(void *ctx, struct endpoint *endpoint, const struct endpoint_caller *caller,
+                        struct bytes first, uint64_t size) {
+    struct shard_loop *loop = ctx;
+    struct request request;
+    struct fault ignored, fault;
+    request_read(first, &request, &ignored);
+    fault_set(&fault, CODE_TOO_LARGE, "the message has %llu bytes, at most %u are allowed",
+              (unsigned long long)size, MESSAGE_BYTES_MAX);
+    error_send(loop, caller, request.has_msgid, request.msgid, &fault, NULL);
+}
+
+static void on_turn(void *ctx, struct endpoint *endpoint) {
+    turn_decide(ctx);
+}
+
+struct endpoint_handler shard_requests_handler(struct shard_loop *loop) {
+    return (struct endpoint_handler){
+        .ctx = loop, .on_request = on_request, .on_oversize = on_oversize, .on_turn = on_turn};
+}

@@ -1,0 +1,378 @@
+#include "server/io/store.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/io/store_impl.h"
+
+static const enum script scripts_used[STORE_SCRIPTS] = {SCRIPT_RAISE_FENCE, SCRIPT_WRITE,
+                                                        SCRIPT_ASSIGN};
+
+/* --- calls --------------------------------------------------------------------------------- */
+
+static struct store_call *call_get(struct store *store, const struct shard_op *op) {
+    struct store_call *call = store->free_calls;
+    if (call != NULL) {
+        store->free_calls = call->next;
+    } else {
+        call = malloc(sizeof *call);
+        /* One call an operation, and the shard bounds those: without this memory nothing works. */
+        assert(call != NULL);
+    }
+    *call = (struct store_call){
+        .store = store, .op_kind = (uint8_t)op->kind, .slot = op->slot, .op_id = op->op_id};
+    return call;
+}
+
+void store_answer(struct store_call *call, struct shard_event *event) {
+    struct store *store = call->store;
+    event->stored.op_kind = call->op_kind;
+    event->stored.slot = call->slot;
+    event->stored.op_id = call->op_id;
+    call->next = store->free_calls;
+    store->free_calls = call;
+    if (!store->closing) {
+        store->handler.on_event(store->handler.ctx, event);
+    }
+}
+
+static void answer_failed(struct store_call *call) {
+    struct shard_event event = {.kind = SHARD_EVENT_STORED};
+    event.stored.status = SHARD_STORED_FAILED;
+    store_answer(call, &event);
+}
+
+void store_log_refused(struct store *store, const struct store_call *call, const char *text) {
+    uint64_t now_ns = clock_monotonic_ns();
+    if (now_ns - store->refused_logged_ns > UINT64_C(1000000000)) {
+        store->refused_logged_ns = now_ns;
+        log_error(&store->log, "Redis refused an operation on slot %u: %s", call->slot.index, text);
+    }
+}
+
+static void scripts_load(struct store *store);
+
+/* The answer of a script: "OK", "FENCED", a number, or an error. */
+static void on_script(void *ctx, redisReply *reply) {
+    struct store_call *call = ctx;
+    struct store *store = call->store;
+    struct shard_event event = {.kind = SHARD_EVENT_STORED};
+    event.stored.status = SHARD_STORED_FAILED;
+    if (reply != NULL && reply->type == REDIS_REPLY_STRING) {
+        event.stored.status =
+            strcmp(reply->str, "FENCED") == 0 ? SHARD_STORED_FENCED : SHARD_STORED_OK;
+        event.stored.fence = strtoull(reply->str, NULL, 10);
+    } else if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
+        if (strncmp(reply->str, "NOSCRIPT", 8) == 0) {
+            scripts_load(store);
+        } else {
+            store_log_refused(store, call, reply->str);
+        }
+    }
+    store_answer(call, &event);
+}
+
+/* --- commands ------------------------------------------------------------------------------ */
+
+static int word_add(struct store *store, int count, const void *data, size_t size) {
+    assert(count < STORE_WORDS_MAX);
+    store->words[count] = data;
+    store->sizes[count] = size;
+    return count + 1;
+}
+
+static int text_add(struct store *store, int count, const char *text) {
+    return word_add(store, count, text, strlen(text));
+}
+
+static int script_begin(struct store *store, int script, const char *key_count) {
+    int count = text_add(store, 0, "EVALSHA");
+    count = text_add(store, count, store->sha[script]);
+    return text_add(store, count, key_count);
+}
+
+static int write_command(struct store *store, const struct shard_op *op, store_key fence_key,
+                         store_key buckets_key, char *fence, char *sets) {
+    uint32_t set_count = 0;
+    int count = script_begin(store, 1, "2");
+    count = text_add(store, count, fence_key);
+    count = text_add(store, count, buckets_key);
+    count = text_add(store, count, fence);
+    int sets_at = count++;
+    for (uint32_t i = 0; i < op->entry_count; i++) {
+        const struct shard_op_entry *entry = &op->entries[i];
+        if (!entry->remove) {
+            uint32_t size = record_write(&entry->record, store->records[set_count]);
+            count = word_add(store, count, entry->key.data, entry->key.size);
+            count = word_add(store, count, store->records[set_count], size);
+            set_count++;
+        }
+    }
+    for (uint32_t i = 0; i < op->entry_count; i++) {
+        if (op->entries[i].remove) {
+            count = word_add(store, count, op->entries[i].key.data, op->entries[i].key.size);
+        }
+    }
+    snprintf(sets, 16, "%u", set_count);
+    word_add(store, sets_at, sets, strlen(sets));
+    return count;
+}
+
+static int load_command(struct store *store, store_key key, char *cursor) {
+    int count = text_add(store, 0, "HSCAN");
+    count = text_add(store, count, key);
+    count = text_add(store, count, cursor);
+    count = text_add(store, count, "COUNT");
+    return text_add(store, count, STORE_PAGE_ENTRIES);
+}
+
+static int assign_command(struct store *store, const struct shard_op *op, store_key fence_key,
+                          store_key keys_key, char *fence) {
+    int count = script_begin(store, 2, "2");
+    count = text_add(store, count, fence_key);
+    count = text_add(store, count, keys_key);
+    count = text_add(store, count, fence);
+    count = word_add(store, count, op->key.data, op->key.size);
+    return word_add(store, count, op->plan.size > 0 ? (const char *)op->plan.data : "",
+                    op->plan.size);
+}
+
+static void call_fail_later(struct store *store, struct store_call *call) {
+    call->next = NULL;
+    *store->failed_last = call;
+    store->failed_last = &call->next;
+}
+
+void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch) {
+    struct store_call *call = call_get(store, op);
+    store_key fence_key, data_key;
+    char number[24], sets[16];
+    redis_reply_fn on_reply = on_script;
+    int count = 0;
+    if (!store->ready) {
+        call_fail_later(store, call);
+        return;
+    }
+    store_key_fence(store->prefix, op->slot, fence_key);
+    bool is_keys = op->kind == SHARD_OP_LOAD_KEYS || op->kind == SHARD_OP_ASSIGN;
+    (is_keys ? store_key_keys : store_key_buckets)(store->prefix, op->slot, data_key);
+    snprintf(number, sizeof number, "%" PRIu64, op->fence);
+    switch (op->kind) {
+    case SHARD_OP_RAISE_FENCE:
+        snprintf(number, sizeof number, "%" PRIu64, epoch.number);
+        count = script_begin(store, 0, "1");
+        count = text_add(store, count, fence_key);
+        count = text_add(store, count, number);
+        break;
+    case SHARD_OP_LOAD_BUCKETS:
+    case SHARD_OP_LOAD_KEYS:
+        snprintf(number, sizeof number, "%" PRIu64, op->cursor);
+        count = load_command(store, data_key, number);
+        on_reply = store_on_page;
+        break;
+    case SHARD_OP_WRITE:
+        count = write_command(store, op, fence_key, data_key, number, sets);
+        break;
+    case SHARD_OP_ASSIGN:
+        count = assign_command(store, op, fence_key, data_key, number);
+        break;
+    }
+    if (!redis_link_send(store->link, count, store->words, store->sizes, on_reply, call)) {
+        call_fail_later(store, call);
+    }
+}
+
+static void on_failed_timer(uv_timer_t *timer) {
+    struct store *store = timer->data;
+    struct store_call *call = store->failed_first;
+    store->failed_first = NULL;
+    store->failed_last = &store->failed_first;
+    while (call != NULL) {
+        struct store_call *next = call->next;
+        answer_failed(call);
+        call = next;
+    }
+    store_turn(store);
+}
+
+void store_turn(struct store *store) {
+    if (store->failed_first != NULL && !uv_is_active((uv_handle_t *)&store->failed_timer) &&
+        !store->closing) {
+        uv_timer_start(&store->failed_timer, on_failed_timer, 0, 0);
+    }
+}
+
+/* --- the link ------------------------------------------------------------------------------ */
+
+static void store_say(struct store *store, bool up) {
+    if (store->ready == up) {
+        return;
+    }
+    store->ready = up;
+    struct shard_event event = {.kind = SHARD_EVENT_STORE};
+    event.store.up = up;
+    event.store.restarted = up && store->server_restarted;
+    store->server_restarted = false;
+    if (!store->closing) {
+        store->handler.on_event(store->handler.ctx, &event);
+    }
+}
+
+static void on_script_loaded(void *ctx, redisReply *reply) {
+    struct store *store = ctx;
+    if (reply == NULL || store->closing) {
+        return;
+    }
+    uint32_t script = STORE_SCRIPTS - store->scripts_loading;
+    store->scripts_loading--;
+    if (reply->type != REDIS_REPLY_STRING || reply->len != SHA_TEXT_SIZE) {
+        log_error(&store->log, "Redis did not take a script: %s",
+                  reply->type == REDIS_REPLY_ERROR ? reply->str : "unexpected answer");
+        return;
+    }
+    memcpy(store->sha[script], reply->str, SHA_TEXT_SIZE + 1);
+    if (script == STORE_SCRIPTS - 1) {
+        store_say(store, true);
+    }
+}
+
+/* Replies come in order, so counting down tells which script one belongs to. */
+static void scripts_load(struct store *store) {
+    if (store->scripts_loading > 0) {
+        return;
+    }
+    store->scripts_loading = STORE_SCRIPTS;
+    for (int i = 0; i < STORE_SCRIPTS; i++) {
+        const char *argv[] = {"SCRIPT", "LOAD", script_text(scripts_used[i])};
+        size_t sizes[] = {6, 4, strlen(argv[2])};
+        if (!redis_link_send(store->link, 3, argv, sizes, on_script_loaded, store)) {
+            store->scripts_loading = 0;
+            return;
+        }
+    }
+}
+
+/* A server that is another process than before may have lost the tail of what it acknowledged. */
+static void on_server_info(void *ctx, redisReply *reply) {
+    struct store *store = ctx;
+    if (reply == NULL || reply->type != REDIS_REPLY_STRING) {
+        return;
+    }
+    const char *line = strstr(reply->str, "run_id:");
+    if (line != NULL && strlen(line) >= 7 + SHA_TEXT_SIZE) {
+        store->server_restarted =
+            store->run_id[0] != '\0' && strncmp(store->run_id, line + 7, SHA_TEXT_SIZE) != 0;
+        memcpy(store->run_id, line + 7, SHA_TEXT_SIZE);
+    }
+}
+
+static void on_link_up(void *ctx, struct redis_link *link) {
+    struct store *store = ctx;
+    const char *argv[] = {"INFO", "server"};
+    size_t sizes[] = {4, 6};
+    store->scripts_loading = 0;
+    redis_link_send(link, 2, argv, sizes, on_server_info, store);
+    scripts_load(store);
+}
+
+static void on_link_down(void *ctx, struct redis_link *link, bool was_up, const char *why) {
+    struct store *store = ctx;
+    if (was_up) {
+        log_warn(&store->log, "lost Redis: %s; takes go on from memory", why);
+    }
+    store->scripts_loading = 0;
+    store->clock_asked_ns = 0;
+    store_say(store, false);
+}
+
+static void on_time(void *ctx, redisReply *reply) {
+    struct store *store = ctx;
+    struct clock_sample sample = {.before_ns = store->clock_asked_ns,
+                                  .after_ns = clock_monotonic_ns()};
+    store->clock_asked_ns = 0;
+    if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+        !store->closing) {
+        sample.store_ns = strtoull(reply->element[0]->str, NULL, 10) * UINT64_C(1000000000) +
+                          strtoull(reply->element[1]->str, NULL, 10) * UINT64_C(1000);
+        store->handler.on_clock(store->handler.ctx, &sample);
+    }
+}
+
+static void on_clock_timer(uv_timer_t *timer) {
+    struct store *store = timer->data;
+    const char *argv[] = {"TIME"};
+    size_t sizes[] = {4};
+    if (store->ready && store->clock_asked_ns == 0) {
+        store->clock_asked_ns = clock_monotonic_ns();
+        if (!redis_link_send(store->link, 1, argv, sizes, on_time, store)) {
+            store->clock_asked_ns = 0;
+        }
+    }
+}
+
+struct store *store_open(uv_loop_t *loop, const struct redis_address *address, const char *password,
+                         const char *prefix, const struct log *log,
+                         const struct store_handler *handler) {
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL) {
+        return NULL;
+    }
+    store->handler = *handler;
+    store->log = *log;
+    store->prefix = prefix;
+    store->loop = loop;
+    store->failed_last = &store->failed_first;
+    struct redis_link_handler link = {store, on_link_up, on_link_down};
+    store->link = redis_link_open(loop, address, password, &link);
+    if (store->link == NULL) {
+        free(store);
+        return NULL;
+    }
+    uv_timer_init(loop, &store->clock_timer);
+    store->clock_timer.data = store;
+    uv_timer_start(&store->clock_timer, on_clock_timer, STORE_CLOCK_INTERVAL_MS,
+                   STORE_CLOCK_INTERVAL_MS);
+    uv_timer_init(loop, &store->failed_timer);
+    store->failed_timer.data = store;
+    store->handles_open = 3;
+    return store;
+}
+
+bool store_is_up(const struct store *store) {
+    return store->ready;
+}
+
+static void store_part_closed(struct store *store) {
+    if (--store->handles_open > 0) {
+        return;
+    }
+    for (struct store_call *call = store->failed_first; call != NULL;) {
+        struct store_call *next = call->next;
+        free(call);
+        call = next;
+    }
+    for (struct store_call *call = store->free_calls; call != NULL;) {
+        struct store_call *next = call->next;
+        free(call);
+        call = next;
+    }
+    free(store->pairs);
+    free(store);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    store_part_closed(handle->data);
+}
+
+static void on_link_closed(void *ctx) {
+    store_part_closed(ctx);
+}
+
+void store_close(struct store *store) {
+    store->closing = true;
+    redis_link_close(store->link, on_link_closed, store);
+    uv_close((uv_handle_t *)&store->clock_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&store->failed_timer, on_timer_closed);
+}

@@ -1,0 +1,52 @@
+/*
+ * The store of one shard: performs the shard's operations in Redis and brings the answers back as
+ * the shard's own events.
+ *
+ * Belongs to the shard's loop. One connection. Operations are performed in the order given; each
+ * gets exactly one STORED event (FAILED when the link is or goes down), never within store_perform
+ * itself, always before the STORE event that says the link is down.
+ */
+#ifndef SLUICE_SERVER_IO_STORE_H
+#define SLUICE_SERVER_IO_STORE_H
+
+#include <uv.h>
+
+#include "proto/map.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "runtime/redis_link.h"
+#include "server/core/shard.h"
+
+/* Nanoseconds between two readings of the store's clock. */
+#define STORE_CLOCK_INTERVAL_MS 1000
+
+/* Entries asked for in one page while loading: large enough to amortise a round trip, small enough
+ * (about 100 KB) that Redis serves others in between. */
+#define STORE_PAGE_ENTRIES "1000"
+
+struct store;
+
+struct store_handler {
+    void *ctx;
+    /* STORED and STORE events; now_ns is left for the handler to fill. */
+    void (*on_event)(void *ctx, struct shard_event *event);
+    void (*on_clock)(void *ctx, const struct clock_sample *sample);
+};
+
+/* NULL: no memory. Starts connecting. `prefix` is borrowed for the store's life. */
+struct store *store_open(uv_loop_t *loop, const struct redis_address *address, const char *password,
+                         const char *prefix, const struct log *log,
+                         const struct store_handler *handler);
+
+/* `epoch` is that of the map by which the shard owns the slot. */
+void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch);
+
+/* Brings the FAILED events that performing left behind; called by the loop after each update. */
+void store_turn(struct store *store);
+
+bool store_is_up(const struct store *store);
+
+/* No event comes any more. Freed from the loop. */
+void store_close(struct store *store);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * The names of our keys in Redis. All keys of a slot share the hash tag {<slot>}, all of the
+ * cluster {cluster}: each group lives on one master of a Redis Cluster.
+ */
+#ifndef SLUICE_SERVER_IO_STORE_KEYS_H
+#define SLUICE_SERVER_IO_STORE_KEYS_H
+
+#include <stdio.h>
+
+#include "proto/bounds.h"
+#include "proto/slot.h"
+
+/* Bytes of the configurable prefix, and of any key with it, zero included. */
+#define KEY_PREFIX_BYTES_MAX 64
+#define STORE_KEY_BYTES_MAX (KEY_PREFIX_BYTES_MAX + NAME_BYTES_MAX + 32)
+
+typedef char store_key[STORE_KEY_BYTES_MAX];
+
+static inline int store_key_buckets(const char *prefix, struct slot slot, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{%u}:buckets", prefix, slot.index);
+}
+
+static inline int store_key_fence(const char *prefix, struct slot slot, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{%u}:fence", prefix, slot.index);
+}
+
+static inline int store_key_keys(const char *prefix, struct slot slot, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{%u}:keys", prefix, slot.index);
+}
+
+static inline int store_key_node(const char *prefix, const char *id, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{cluster}:node:%s", prefix, id);
+}
+
+static inline int store_key_nodes(const char *prefix, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{cluster}:nodes", prefix);
+}
+
+static inline int store_key_map(const char *prefix, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{cluster}:map", prefix);
+}
+
+static inline int store_key_plans(const char *prefix, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{cluster}:plans", prefix);
+}
+
+#endif

@@ -1,0 +1,229 @@
+/* sluice-node: options, signals, and a node on the main loop. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/plan.h"
+#include "runtime/options.h"
+#include "server/io/node.h"
+#include "server/io/store_keys.h"
+
+#define MS UINT64_C(1000000)
+#define S (1000 * MS)
+
+static bool node_id_check(const char *text, char *why, size_t why_size) {
+    if (!name_valid(bytes_of_text(text))) {
+        snprintf(why, why_size,
+                 "a node's id has 1 to %d letters, digits, '_', '-', '.', and begins with a letter "
+                 "or digit, like n1",
+                 NAME_BYTES_MAX);
+        return false;
+    }
+    return true;
+}
+
+static bool redis_check(const char *text, char *why, size_t why_size) {
+    struct redis_address address;
+    return redis_address_parse(text, &address, why, why_size);
+}
+
+static bool prefix_check(const char *text, char *why, size_t why_size) {
+    if (strlen(text) > KEY_PREFIX_BYTES_MAX || strpbrk(text, "{}") != NULL) {
+        snprintf(why, why_size,
+                 "a prefix has at most %d bytes and no braces, like sluice:", KEY_PREFIX_BYTES_MAX);
+        return false;
+    }
+    return true;
+}
+
+static bool endpoint_check(const char *text, char *why, size_t why_size) {
+    if (strncmp(text, "tcp://", 6) != 0 || strrchr(text + 6, ':') == NULL ||
+        strlen(text) > ENDPOINT_BYTES_MAX) {
+        snprintf(why, why_size, "expected tcp://HOST:PORT, like tcp://127.0.0.1:7500");
+        return false;
+    }
+    return true;
+}
+
+#define AT(field) offsetof(struct node_settings, field)
+
+static const struct option options[] = {
+    {.name = "node_id",
+     .kind = OPTION_TEXT,
+     .offset = AT(node_id),
+     .metavar = "ID",
+     .check = node_id_check,
+     .help = "This node's name in the cluster, the same at every start (required)."},
+    {.name = "redis",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis),
+     .metavar = "URL",
+     .initial = "redis://127.0.0.1:6379",
+     .check = redis_check,
+     .help = "The store: redis://[USER@]HOST[:PORT][/DB] or unix:///PATH."},
+    {.name = "redis_password",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis_password),
+     .secret = true,
+     .help = "Redis's password."},
+    {.name = "redis_password_file",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis_password_file),
+     .metavar = "FILE",
+     .help = "A file that holds Redis's password and nothing else."},
+    {.name = "key_prefix",
+     .kind = OPTION_TEXT,
+     .offset = AT(key_prefix),
+     .metavar = "TEXT",
+     .initial = "sluice:",
+     .check = prefix_check,
+     .help = "What our keys in Redis begin with; one for each cluster."},
+    {.name = "shards",
+     .kind = OPTION_COUNT,
+     .offset = AT(shards),
+     .initial = "1",
+     .min = 1,
+     .max = NODE_SHARDS_MAX,
+     .help = "Shards (threads) of this node: at most one a core."},
+    {.name = "listen",
+     .kind = OPTION_TEXT,
+     .offset = AT(listen),
+     .metavar = "URL",
+     .initial = "tcp://127.0.0.1:7500",
+     .check = endpoint_check,
+     .help = "Where shard 0 listens; shard i listens i ports higher (port 0: any)."},
+    {.name = "control",
+     .kind = OPTION_TEXT,
+     .offset = AT(control),
+     .metavar = "URL",
+     .initial = "tcp://127.0.0.1:7590",
+     .check = endpoint_check,
+     .help = "Where sluicectl and routers ask about the cluster."},
+    {.name = "advertise_host",
+     .kind = OPTION_TEXT,
+     .offset = AT(advertise_host),
+     .metavar = "HOST",
+     .help = "The host under which others reach this node, if not the bound one."},
+    {.name = "snapshot_interval",
+     .kind = OPTION_DURATION,
+     .offset = AT(snapshot_interval_ns),
+     .initial = "100ms",
+     .min = MS,
+     .max = 60 * S,
+     .help = "Time between snapshots: what a crash forgets at most."},
+    {.name = "lease_ttl",
+     .kind = OPTION_DURATION,
+     .offset = AT(lease_ttl_ns),
+     .initial = "1s",
+     .min = 100 * MS,
+     .max = 60 * S,
+     .help = "Time after which a silent node counts as gone."},
+    {.name = "shard_memory_max",
+     .kind = OPTION_BYTES,
+     .offset = AT(shard_memory_bytes_max),
+     .initial = "1GiB",
+     .min = 16 << 20,
+     .max = UINT64_C(32) << 30,
+     .help = "Memory for the buckets of each shard; beyond it new keys are OVERLOADED."},
+    {.name = "stop_timeout",
+     .kind = OPTION_DURATION,
+     .offset = AT(stop_timeout_ns),
+     .initial = "10s",
+     .min = 100 * MS,
+     .max = 600 * S,
+     .help = "How long a stop (SIGTERM) may take to write everything."},
+    {.name = "log_level",
+     .kind = OPTION_CHOICE,
+     .offset = AT(log_level),
+     .initial = "info",
+     .choices = "debug|info|warn|error",
+     .help = "The least that is logged."},
+    {.name = "log_json",
+     .kind = OPTION_SWITCH,
+     .offset = AT(log_json),
+     .initial = "false",
+     .help = "Log one JSON object a line."},
+};
+
+static const struct options_program program = {
+    .name = "sluice-node",
+    .summary = "Runs shards: the single-threaded owners of token buckets.",
+    .examples = "  sluice-node --node-id n1\n"
+                "  sluice-node --node-id n2 --shards 4 --listen tcp://127.0.0.1:7510 \\\n"
+                "      --control tcp://127.0.0.1:7592 --redis redis://127.0.0.1:6379/1\n"
+                "  SLUICE_REDIS_PASSWORD=... sluice-node --config /etc/sluice/node.yaml\n"
+                "\n"
+                "A new cluster: start the nodes, then run once: sluicectl init\n"
+                "Exit codes: 0 stopped and everything written, 1 cannot start or run on, 2 wrong\n"
+                "options, 3 stopped but the store did not take everything in time.\n",
+    .options = options,
+    .option_count = sizeof options / sizeof options[0],
+};
+
+struct running {
+    struct node *node;
+    uv_signal_t signals[2];
+    enum node_outcome outcome;
+};
+
+static void on_signal(uv_signal_t *signal, int number) {
+    struct running *running = signal->data;
+    node_stop(running->node);
+}
+
+static void on_end(void *ctx, enum node_outcome outcome) {
+    struct running *running = ctx;
+    running->outcome = outcome;
+    for (int i = 0; i < 2; i++) {
+        uv_close((uv_handle_t *)&running->signals[i], NULL);
+    }
+    node_close(running->node);
+}
+
+static int run(const struct node_settings *settings, const struct log *log) {
+    uv_loop_t loop;
+    char why[BOOT_WHY_BYTES];
+    struct running running = {0};
+    if (uv_loop_init(&loop) != 0) {
+        log_error(log, "no loop to be had from the system");
+        return NODE_FAILED;
+    }
+    running.node = node_open(&loop, settings, log, why);
+    if (running.node == NULL) {
+        log_error(log, "cannot start: %s", why);
+        uv_loop_close(&loop);
+        return NODE_FAILED;
+    }
+    node_on_end(running.node, on_end, &running);
+    static const int numbers[] = {SIGTERM, SIGINT};
+    for (int i = 0; i < 2; i++) {
+        uv_signal_init(&loop, &running.signals[i]);
+        running.signals[i].data = &running;
+        uv_signal_start(&running.signals[i], on_signal, numbers[i]);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    return (int)running.outcome;
+}
+
+int main(int argc, char **argv) {
+    struct node_settings settings = {0};
+    struct log log;
+    enum log_level level = LOG_LEVEL_INFO;
+    enum options_outcome outcome = options_load(&program, argc, argv, &settings);
+    if (outcome != OPTIONS_OK) {
+        return outcome == OPTIONS_HELP ? 0 : 2;
+    }
+    if (settings.node_id == NULL) {
+        fprintf(stderr, "sluice-node: --node-id is required: this node's name in the cluster, the "
+                        "same at every start (sluice-node --node-id n1)\n");
+        options_free(&program, &settings);
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    log_level_parse(settings.log_level, &level);
+    log_init(&log, level, settings.log_json, 2, settings.node_id);
+    int code = run(&settings, &log);
+    options_free(&program, &settings);
+    return code;
+}
