@@ -1,0 +1,294 @@
+/* init, status, map, nodes: the cluster as a whole. */
+#include <stdlib.h>
+
+#include "ctl/key_argument.h"
+#include "ctl/out.h"
+#include "ctl/rpc.h"
+#include "proto/cluster_view.h"
+
+/* Asks for a map-like result and makes it JSON; NULL with *code set if there is none. */
+static json_t *ask_json(const struct settings *settings, struct bytes request,
+                        enum exit_code *code) {
+    struct rpc_answer answer;
+    *code = rpc_ask(settings, settings->control, false, request, &answer);
+    json_t *json = *code == EXIT_DONE ? json_of_value(answer.reply.result) : NULL;
+    rpc_answer_fini(&answer);
+    if (*code == EXIT_DONE && !json_is_object(json)) {
+        out_failure(settings, "the answer is not a map");
+        *code = EXIT_ANSWERED_ERROR;
+        json_decref(json);
+        json = NULL;
+    }
+    return json;
+}
+
+static enum exit_code init_run(const struct invocation *invocation) {
+    const struct settings *settings = &invocation->settings;
+    uint8_t memory[64];
+    struct writer writer = writer_of(memory, sizeof memory);
+    request_write_head(&writer, 1, METHOD_CLUSTER_INIT);
+    write_array(&writer, invocation->options.slot_count > 0 ? 1 : 0);
+    if (invocation->options.slot_count > 0) {
+        write_map(&writer, 1);
+        write_text_uint(&writer, "slots", invocation->options.slot_count);
+    }
+    enum exit_code code;
+    json_t *made = ask_json(settings, writer_bytes(&writer), &code);
+    if (made == NULL) {
+        return code;
+    }
+    if (settings->json) {
+        out_json(made);
+        return code;
+    }
+    printf("%screated%s  epoch %lld: %lld slots on %lld shards of %lld nodes\n",
+           color_on(settings, COLOR_GREEN), color_off(settings), json_int(made, "epoch"),
+           json_int(made, "slots"), json_int(made, "shards"), json_int(made, "nodes"));
+    json_decref(made);
+    return code;
+}
+
+static json_t *status_ask(const struct settings *settings, enum exit_code *code) {
+    uint8_t memory[64];
+    struct writer writer = writer_of(memory, sizeof memory);
+    request_write_head(&writer, 1, METHOD_CLUSTER_STATUS);
+    write_array(&writer, 0);
+    return ask_json(settings, writer_bytes(&writer), code);
+}
+
+static void number_write(const json_t *object, const char *member, char out[24]) {
+    snprintf(out, 24, "%lld", json_int(object, member));
+}
+
+static const char *yes_no(const json_t *object, const char *member) {
+    return json_is_true(json_object_get(object, member)) ? "yes" : "no";
+}
+
+static void nodes_print(const struct settings *settings, const json_t *nodes) {
+    struct table table;
+    table_init(&table, 8);
+    table_row(&table, (const char *const[]){"NODE", "ALIVE", "SHARDS", "SLOTS", "EPOCH", "PLANS",
+                                            "LEASE MS", "CONTROL"});
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        char shards[24], slots[24], epoch[24], plans[24], lease[24];
+        snprintf(shards, sizeof shards, "%zu", json_array_size(json_object_get(node, "shards")));
+        number_write(node, "slots_owned", slots);
+        number_write(node, "epoch", epoch);
+        number_write(node, "plans_version", plans);
+        number_write(node, "lease_ms", lease);
+        table_row(&table,
+                  (const char *const[]){json_text(node, "id"), yes_no(node, "alive"), shards, slots,
+                                        epoch, plans, lease, json_text(node, "control")});
+    }
+    table_print(&table, settings);
+}
+
+static void links_print(const struct settings *settings, const json_t *status) {
+    const json_t *links = json_object_get(status, "links");
+    struct table table;
+    table_init(&table, 3);
+    table_row(&table, (const char *const[]){"SHARD", "UP", "OUTSTANDING"});
+    for (size_t i = 0; i < json_array_size(links); i++) {
+        const json_t *link = json_array_get(links, i);
+        char outstanding[24];
+        number_write(link, "outstanding", outstanding);
+        table_row(&table, (const char *const[]){json_text(link, "endpoint"), yes_no(link, "up"),
+                                                outstanding});
+    }
+    table_print(&table, settings);
+    const char *name;
+    json_t *value;
+    printf("\n");
+    json_object_foreach(json_object_get(status, "counters"), name, value) {
+        printf("%-28s %lld\n", name, (long long)json_integer_value(value));
+    }
+}
+
+static enum exit_code status_run(const struct invocation *invocation) {
+    const struct settings *settings = &invocation->settings;
+    enum exit_code code;
+    json_t *status = status_ask(settings, &code);
+    if (status == NULL) {
+        return code;
+    }
+    if (settings->json) {
+        out_json(status);
+        return code;
+    }
+    const char *node = json_text(status, "node");
+    printf("%s%s%s %s%s%s\n", color_on(settings, COLOR_BOLD), json_text(status, "program"),
+           color_off(settings), json_text(status, "version"), node[0] ? ", node " : "", node);
+    if (json_int(status, "epoch") == 0) {
+        printf("%sno map yet%s: `sluicectl init` creates it\n", color_on(settings, COLOR_YELLOW),
+               color_off(settings));
+    } else {
+        printf("map epoch %lld, %lld slots\n", json_int(status, "epoch"),
+               json_int(status, "slots"));
+    }
+    printf("plans version %lld%s\n\n", json_int(status, "plans_version"),
+           json_int(status, "plans_version") == 0 ? ": `sluicectl plans apply FILE` sets them"
+                                                  : "");
+    if (json_object_get(status, "links") != NULL) {
+        links_print(settings, status);
+    } else {
+        nodes_print(settings, json_object_get(status, "nodes"));
+    }
+    json_decref(status);
+    return code;
+}
+
+static enum exit_code nodes_run(const struct invocation *invocation) {
+    const struct settings *settings = &invocation->settings;
+    enum exit_code code;
+    json_t *status = status_ask(settings, &code);
+    if (status == NULL) {
+        return code;
+    }
+    json_t *nodes = json_object_get(status, "nodes");
+    if (settings->json) {
+        out_json(nodes != NULL ? json_incref(nodes) : json_array());
+    } else {
+        nodes_print(settings, nodes);
+    }
+    json_decref(status);
+    return code;
+}
+
+/* --- map ------------------------------------------------------------------------------------ */
+
+/* The slots of a shard as runs, "0-341, 1000"; cut with "..." where they do not fit. */
+static void runs_write(const struct map *map, uint32_t shard, char *out, size_t capacity) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (uint32_t at = 0; at < map->slot_count; at++) {
+        if (map->owner[at] != shard) {
+            continue;
+        }
+        uint32_t end = at;
+        while (end + 1 < map->slot_count && map->owner[end + 1] == shard) {
+            end++;
+        }
+        if (used + 20 > capacity) {
+            snprintf(out + used, capacity - used, "...");
+            return;
+        }
+        used += (size_t)(end == at ? snprintf(out + used, capacity - used, used ? ", %u" : "%u", at)
+                                   : snprintf(out + used, capacity - used,
+                                              used ? ", %u-%u" : "%u-%u", at, end));
+        at = end;
+    }
+}
+
+static void map_print(const struct settings *settings, const struct map *map) {
+    struct table table;
+    table_init(&table, 4);
+    table_row(&table, (const char *const[]){"SHARD", "ENDPOINT", "SLOTS", "WHICH"});
+    for (uint32_t i = 0; i < map->shard_count; i++) {
+        const struct map_shard *shard = &map->shards[i];
+        char name[NAME_BYTES_MAX + 16], slots[16], runs[120];
+        snprintf(name, sizeof name, "%s/%u", map->nodes[shard->node].id.text, shard->number);
+        snprintf(slots, sizeof slots, "%u",
+                 map_slots_owned(map, (struct shard_id){.index = (uint16_t)i}));
+        runs_write(map, i, runs, sizeof runs);
+        table_row(&table, (const char *const[]){name, shard->endpoint.text, slots, runs});
+    }
+    printf("epoch %llu, %u slots\n\n", (unsigned long long)map->epoch.number, map->slot_count);
+    table_print(&table, settings);
+    uint32_t nobody = map_slots_owned(map, SHARD_ID_NONE);
+    if (nobody > 0) {
+        printf("%s%u slots have no owner%s\n", color_on(settings, COLOR_RED), nobody,
+               color_off(settings));
+    }
+}
+
+/* Where one key lives. */
+static enum exit_code place_print(const struct invocation *invocation, const struct map *map) {
+    const struct settings *settings = &invocation->settings;
+    struct key_argument key;
+    if (!key_argument_read(invocation, invocation->arguments[0], &key)) {
+        return EXIT_USAGE;
+    }
+    struct slot slot = slot_of_hash(key_hash(key.bytes), map->slot_count);
+    struct shard_id owner = map_owner(map, slot);
+    const struct map_shard *shard =
+        owner.index == SHARD_ID_NONE.index ? NULL : &map->shards[owner.index];
+    const char *node = shard ? map->nodes[shard->node].id.text : NULL;
+    const char *endpoint = shard ? shard->endpoint.text : NULL;
+    if (settings->json) {
+        out_json(json_pack("{s:s, s:i, s:s?, s:s?}", "key", key.escaped, "slot", slot.index, "node",
+                           node, "endpoint", endpoint));
+    } else {
+        printf("%s  slot %u  %s  %s\n", key.escaped, slot.index, node ? node : "no owner",
+               endpoint ? endpoint : "");
+    }
+    return EXIT_DONE;
+}
+
+static enum exit_code map_show(const struct invocation *invocation, struct bytes result) {
+    const struct settings *settings = &invocation->settings;
+    struct map *map = malloc(sizeof *map);
+    struct plan_set *plans = malloc(sizeof *plans);
+    struct fault fault;
+    enum exit_code code = EXIT_DONE;
+    if (map == NULL || plans == NULL) {
+        out_failure(settings, "no memory");
+        code = EXIT_UNREACHABLE;
+    } else if (cluster_view_read(result, map, plans, &fault) != CODE_OK) {
+        out_failure(settings, "the answer cannot be read: %s", fault.text);
+        code = EXIT_ANSWERED_ERROR;
+    } else if (settings->json && invocation->argument_count == 0) {
+        json_t *json = json_of_value(result);
+        out_json(json != NULL ? json : json_null());
+    } else if (map->epoch.number == 0) {
+        out_failure(settings, "there is no map yet: `sluicectl init` creates it");
+        code = EXIT_ANSWERED_ERROR;
+    } else if (invocation->argument_count > 0) {
+        code = place_print(invocation, map);
+    } else {
+        map_print(settings, map);
+    }
+    free(map);
+    free(plans);
+    return code;
+}
+
+static enum exit_code map_run(const struct invocation *invocation) {
+    struct rpc_answer answer;
+    enum exit_code code = rpc_ask_plain(&invocation->settings, METHOD_CLUSTER_MAP, &answer);
+    if (code == EXIT_DONE) {
+        code = map_show(invocation, answer.reply.result);
+    }
+    rpc_answer_fini(&answer);
+    return code;
+}
+
+static const struct argp_option init_options[] = {
+    {"slots", OPTION_SLOTS, "N", 0, "partitions of the key space, a power of two (1024)", 0}, {0}};
+static const struct argp_option map_options[] = {OPTION_HEX_ROW, {0}};
+
+const struct command cluster_commands[] = {
+    {NULL, "init", "create the map of a new cluster", NULL, 0, 0, init_options,
+     "Creates the map: every slot goes to a shard of the nodes that are alive now. The number of "
+     "slots cannot be changed later.\v"
+     "Examples:\n"
+     "  sluicectl init\n"
+     "  sluicectl init --slots 4096",
+     init_run},
+    {NULL, "status", "the cluster at a glance", NULL, 0, 0, NULL,
+     "Shows the map's epoch, the plans' version and every node; of a router (--control with the "
+     "router's URL) its links and counters.\v"
+     "Examples:\n"
+     "  sluicectl status\n"
+     "  sluicectl status --control tcp://127.0.0.1:7400",
+     status_run},
+    {NULL, "map", "who owns which slots, or where a key lives", "[KEY]", 0, 1, map_options,
+     "Shows which shard owns which slots; with KEY, the slot and owner of that key.\v"
+     "Examples:\n"
+     "  sluicectl map\n"
+     "  sluicectl map alice",
+     map_run},
+    {NULL, "nodes", "the nodes and their leases", NULL, 0, 0, NULL,
+     "Lists the nodes: alive or not, their slots, and the versions they have.", nodes_run},
+    {0},
+};

@@ -1,0 +1,111 @@
+/*
+ * A command of sluicectl: how it is called, and what it does.
+ *
+ * Every command family is a file (cmd_*.c) with a table of these; main.c parses the command line by
+ * the table and calls run() once. One thread.
+ */
+#ifndef SLUICE_CTL_COMMAND_H
+#define SLUICE_CTL_COMMAND_H
+
+#include <argp.h>
+
+#include "proto/bytes.h"
+
+/* X(name, number, meaning): what the shell gets. */
+#define EXITS(X)                                                                                   \
+    X(DONE, 0, "done; of take, peek and refund: granted")                                          \
+    X(REFUSED, 1, "the take or peek was refused: too few tokens")                                  \
+    X(USAGE, 2, "the command line is wrong")                                                       \
+    X(UNREACHABLE, 3, "nobody could be reached, or the answer took too long")                      \
+    X(ANSWERED_ERROR, 4, "the cluster answered an error")                                          \
+    X(FILE, 5, "the plans file cannot be read, or has mistakes")                                   \
+    X(NOT_YET, 6, "the plans are in force, but not every live node has shown them in time")
+
+enum exit_code {
+#define X(name, number, meaning) EXIT_##name = number,
+    EXITS(X)
+#undef X
+};
+
+/* Positional arguments that a command may have. */
+#define ARGUMENTS_MAX 2
+
+struct settings {
+    const char *router;  /* URL that takes go to */
+    const char *control; /* URL that operator's verbs go to */
+    uint32_t timeout_ms; /* of one request */
+    bool json;
+    bool no_color;
+};
+
+/* Options of all commands: each command's table admits some of them. */
+struct command_options {
+    bool hex;
+    bool dry_run;
+    bool no_wait;
+    bool none;
+    const char *plan;
+    uint64_t rate_tokens; /* 0: no inline limit */
+    uint64_t period_ms;
+    uint64_t burst_tokens; /* 0: the rate */
+    uint32_t deadline_ms;  /* 0: the server's default */
+    uint32_t slot_count;   /* 0: the server's default */
+    bool has_base;
+    uint64_t base;
+};
+
+struct invocation {
+    struct settings settings;
+    struct command_options options;
+    const char *arguments[ARGUMENTS_MAX];
+    uint32_t argument_count;
+};
+
+struct command {
+    const char *family; /* "plans" of "plans apply"; NULL: a command of one word */
+    const char *name;
+    const char *summary;   /* one line, for lists */
+    const char *arguments; /* as in "KEY [COST]" */
+    uint32_t least_arguments, most_arguments;
+    const struct argp_option *options; /* ended by {0} */
+    const char *doc;                   /* what it does, \v, examples */
+    enum exit_code (*run)(const struct invocation *invocation);
+};
+
+/* A family's commands, ended by one without a name. */
+extern const struct command take_commands[];
+extern const struct command cluster_commands[];
+extern const struct command plans_commands[];
+extern const struct command key_commands[];
+extern const struct command node_commands[];
+
+/* Keys of options that have no letter. */
+enum option_key {
+    OPTION_ROUTER = 0x100,
+    OPTION_CONTROL,
+    OPTION_TIMEOUT,
+    OPTION_JSON,
+    OPTION_NO_COLOR,
+    OPTION_HEX,
+    OPTION_PLAN,
+    OPTION_RATE,
+    OPTION_PERIOD,
+    OPTION_BURST,
+    OPTION_DEADLINE,
+    OPTION_SLOTS,
+    OPTION_BASE,
+    OPTION_DRY_RUN,
+    OPTION_NO_WAIT,
+    OPTION_NONE,
+};
+
+/* "KEY as given, or in hexadecimal": for a command's table of options. */
+#define OPTION_HEX_ROW                                                                             \
+    { "hex", OPTION_HEX, 0, 0, "KEY is given in hexadecimal digits", 0 }
+
+/* Sets the option, or ends the program with what is wrong with it. ARGP_ERR_UNKNOWN if the key is
+ * no option of ours. */
+error_t option_set(int key, const char *argument, struct argp_state *state,
+                   struct invocation *invocation);
+
+#endif

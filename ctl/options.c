@@ -1,0 +1,117 @@
+/* Options of the command line: text in, checked values out. */
+#include <inttypes.h>
+
+#include "ctl/command.h"
+#include "ctl/text.h"
+#include "proto/bounds.h"
+#include "proto/slot.h"
+
+/* Milliseconds of --timeout at most: an hour. Arbitrary, but safe. */
+#define TIMEOUT_MS_MAX 3600000
+
+static uint64_t number(const char *text, const char *option, uint64_t least, uint64_t most,
+                       struct argp_state *state) {
+    uint64_t value = 0;
+    if (!text_uint(bytes_of_text(text), &value) || value < least || value > most) {
+        argp_error(state, "%s: expected a whole number from %" PRIu64 " to %" PRIu64 ", got \"%s\"",
+                   option, least, most, text);
+    }
+    return value;
+}
+
+static uint32_t timeout(const char *text, struct argp_state *state) {
+    uint64_t value = 0;
+    if (!text_duration_ms(bytes_of_text(text), false, &value) || value < 1 ||
+        value > TIMEOUT_MS_MAX) {
+        argp_error(state, "--timeout: expected a duration from 1ms to 1h, as in 5s, got \"%s\"",
+                   text);
+    }
+    return (uint32_t)value;
+}
+
+static error_t global_set(int key, const char *argument, struct argp_state *state,
+                          struct settings *settings) {
+    switch (key) {
+    case OPTION_ROUTER:
+        settings->router = argument;
+        return 0;
+    case OPTION_CONTROL:
+        settings->control = argument;
+        return 0;
+    case OPTION_TIMEOUT:
+        settings->timeout_ms = timeout(argument, state);
+        return 0;
+    case OPTION_JSON:
+        settings->json = true;
+        return 0;
+    case OPTION_NO_COLOR:
+        settings->no_color = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t flag_set(int key, struct command_options *options) {
+    switch (key) {
+    case OPTION_HEX:
+        options->hex = true;
+        return 0;
+    case OPTION_DRY_RUN:
+        options->dry_run = true;
+        return 0;
+    case OPTION_NO_WAIT:
+        options->no_wait = true;
+        return 0;
+    case OPTION_NONE:
+        options->none = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t value_set(int key, const char *argument, struct argp_state *state,
+                         struct command_options *options) {
+    switch (key) {
+    case OPTION_PLAN:
+        options->plan = argument;
+        return 0;
+    case OPTION_RATE:
+        options->rate_tokens = number(argument, "--rate", 1, TOKENS_MAX, state);
+        return 0;
+    case OPTION_PERIOD:
+        options->period_ms =
+            number(argument, "--period-ms", 1, PERIOD_NS_MAX / UINT64_C(1000000), state);
+        return 0;
+    case OPTION_BURST:
+        options->burst_tokens = number(argument, "--burst", 1, TOKENS_MAX, state);
+        return 0;
+    case OPTION_DEADLINE:
+        options->deadline_ms =
+            (uint32_t)number(argument, "--deadline-ms", 1, DEADLINE_MS_MAX, state);
+        return 0;
+    case OPTION_SLOTS:
+        options->slot_count = (uint32_t)number(argument, "--slots", 1, SLOTS_MAX, state);
+        if (!slot_count_valid(options->slot_count)) {
+            argp_error(state, "--slots: expected a power of two, got \"%s\"", argument);
+        }
+        return 0;
+    case OPTION_BASE:
+        options->base = number(argument, "--base", 0, INT64_MAX, state);
+        options->has_base = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+error_t option_set(int key, const char *argument, struct argp_state *state,
+                   struct invocation *invocation) {
+    error_t error = global_set(key, argument, state, &invocation->settings);
+    if (error == ARGP_ERR_UNKNOWN) {
+        error = flag_set(key, &invocation->options);
+    }
+    return error == ARGP_ERR_UNKNOWN ? value_set(key, argument, state, &invocation->options)
+                                     : error;
+}
