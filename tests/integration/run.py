@@ -1,0 +1,119 @@
+#!/usr/bin/python3
+"""Runs the integration tests against built programs.
+
+    tests/integration/run.py [--bin build/dev/bin] [--quick | --smoke | --soak] [--only PATTERN]
+
+--quick: smaller amounts. --smoke: the tests that a sanitizer run should have, smaller still.
+--soak: a million takes. Each test prints its time and its key figures.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--bin", default=os.path.join(HERE, "../../build/dev/bin"))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--soak", action="store_true")
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    os.environ["SLUICE_TEST_BIN"] = os.path.abspath(options.bin)
+    os.environ["SLUICE_TEST_QUICK"] = "1" if options.quick or options.smoke else "0"
+    os.environ["SLUICE_TEST_SMOKE"] = "1" if options.smoke else "0"
+    os.environ["SLUICE_TEST_SOAK"] = "1" if options.soak else "0"
+    for name in list(os.environ):  # what the caller has set for programs of his own
+        if name.startswith("SLUICE_") and not name.startswith("SLUICE_TEST_"):
+            del os.environ[name]
+
+    sys.path.insert(0, HERE)
+    import harness
+
+    def stop(number, frame):
+        harness.end_all()
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        suite = unittest.TestSuite()
+        collect(unittest.defaultTestLoader.discover(HERE), options, suite)
+        result = unittest.TextTestRunner(stream=sys.stdout, resultclass=Result,
+                                         verbosity=0).run(suite)
+    finally:
+        harness.end_all()
+    bad = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
+    print("tally: %d %d %d" % (result.passed, bad, len(result.skipped)))
+    return 1 if bad else 0
+
+
+def collect(tests, options, suite):
+    """Flattens the suite and keeps what is wanted."""
+    for test in tests:
+        if isinstance(test, unittest.TestSuite):
+            collect(test, options, suite)
+        elif options.only not in test.id():
+            continue
+        elif options.smoke and not getattr(getattr(test, test._testMethodName, None), "smoke",
+                                           getattr(test, "smoke", False)):
+            continue
+        else:
+            suite.addTest(test)
+
+
+class Result(unittest.TextTestResult):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.passed = 0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.started_at = time.monotonic()
+
+    def line(self, word, test, more=""):
+        print("%-4s %6.1f s  %s%s" % (word, time.monotonic() - self.started_at, test.id(), more),
+              flush=True)
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.passed += 1
+        self.line("ok", test)
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        self.line("FAIL", test)
+        report(test)
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        if hasattr(self, "started_at"):
+            self.line("FAIL", test)
+        report(test)
+
+    def addSubTest(self, test, subtest, error):
+        super().addSubTest(test, subtest, error)
+        if error is not None:
+            self.line("FAIL", subtest)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.started_at = getattr(self, "started_at", time.monotonic())
+        self.line("skip", test, ": " + reason)
+
+
+def report(test):
+    """What the processes of the test's cluster wrote, on standard error."""
+    cluster = getattr(test, "cluster", None)
+    if cluster is not None:
+        cluster.report()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""The quickstart script in a directory of its own, and the README's first takes as they are printed.
+
+Uses built programs (--bin), so that nothing is installed or built here.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import textwrap
+import unittest
+
+from harness import BIN, REPO, program, say
+
+SCRIPT = os.path.join(REPO, "deploy/quickstart.sh")
+BUILD = os.path.dirname(BIN)
+
+
+class QuickstartTest(unittest.TestCase):
+    def setUp(self):
+        program("sluice-node")
+        self.directory = tempfile.mkdtemp(prefix="sluice-quick-")
+        self.addCleanup(shutil.rmtree, self.directory, True)
+        self.addCleanup(self.script, "stop", check=False)
+
+    def script(self, verb, *words, check=True):
+        done = subprocess.run([SCRIPT, verb, "--dir", self.directory, "--bin", BIN] + list(words),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=180)
+        if check:
+            self.assertEqual(done.returncode, 0, done.stdout)
+        return done.stdout
+
+    def ports(self):
+        with open(os.path.join(self.directory, "ports")) as file:
+            return {name: int(value) for name, value in re.findall(r"^(\w+)=(\d+)$", file.read(),
+                                                                   re.MULTILINE)}
+
+    def pids(self):
+        found = {}
+        for name in os.listdir(os.path.join(self.directory, "run")):
+            with open(os.path.join(self.directory, "run", name)) as file:
+                found[name[:-len(".pid")]] = int(file.read().split()[0])
+        return found
+
+    def take_default_ports(self):
+        """Listens where the router and a node would, unless someone does already."""
+        for port in (7400, 7501):
+            try:
+                listener = socket.create_server(("127.0.0.1", port))
+            except OSError:
+                continue
+            self.addCleanup(listener.close)
+
+    def test_life_of_a_cluster(self):
+        self.take_default_ports()
+        out = self.script("start")
+        ports = self.ports()
+        self.assertNotEqual(ports["router_port"], 7400)
+        self.assertIn("port 7400 is taken", out)
+        self.assertIn("listens on %d" % ports["router_port"], out)
+        self.assertRegex(out, "(?i)granted")
+        pids = self.pids()
+        self.assertEqual(sorted(pids), ["n1", "n2", "n3", "redis", "router"])
+        router = "tcp://127.0.0.1:%d" % ports["router_port"]
+        take = [program("sluicectl"), "--router", router, "--json", "take", "keeper", "3", "--rate",
+                "1", "--period-ms", "3600000", "--burst", "10"]
+        self.assertEqual(subprocess.run(take, stdout=subprocess.PIPE).returncode, 0)
+
+        again = self.script("start")
+        self.assertIn("running already", again)
+        self.assertEqual(self.pids(), pids)
+        status = self.script("status")
+        for name, pid in pids.items():
+            self.assertIn("pid %d" % pid, status)
+
+        stopped = self.script("stop")
+        self.assertNotIn("killed", stopped)
+        for name, pid in pids.items():
+            self.assertFalse(os.path.exists("/proc/%d" % pid), name)
+        self.assertIn("Nothing runs", self.script("stop"))
+        self.assertIn("Nothing runs", self.script("status", check=False))
+
+        # A pid file left over, whose pid is somebody else's now: that one is left alone.
+        bystander = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(bystander.wait)
+        self.addCleanup(bystander.kill)
+        with open(os.path.join(self.directory, "run", "n1.pid"), "w") as file:
+            file.write("%d 12345\n" % bystander.pid)
+        self.script("start")
+        self.assertIsNone(bystander.poll())
+        self.assertEqual(self.ports(), ports)
+        out = subprocess.run(take, stdout=subprocess.PIPE, text=True).stdout
+        self.assertRegex(out, r'"remaining": ?4\b', "three were spent before the stop")
+        say("three nodes, a router and Redis on other ports than the defaults; state kept over "
+            "stop and start")
+
+    def test_the_readmes_first_takes(self):
+        self.script("start", "--nodes", "1")
+        router = "127.0.0.1:%d" % self.ports()["router_port"]
+        examples = readme_examples()
+        self.assertEqual(sorted(examples), ["c", "nngcat", "python", "sluicectl"])
+        prefix = os.path.join(self.directory, "installed")
+        installed = subprocess.run(["cmake", "--install", BUILD, "--prefix", prefix],
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(installed.returncode, 0, installed.stdout)
+        work = os.path.join(self.directory, "work")
+        os.mkdir(work)
+        for name, text in sorted(examples.items()):
+            with self.subTest(name):
+                self.assertIn("127.0.0.1:7400", text.replace('("127.0.0.1", 7400)',
+                                                             "127.0.0.1:7400"))
+                text = text.replace("127.0.0.1:7400", router).replace(
+                    '"127.0.0.1", 7400', '"127.0.0.1", %s' % router.split(":")[1])
+                out = self.run_example(work, prefix, text)
+                self.assertRegex(out, "(?i)granted|true|allowed", name)
+        say("C, sluicectl, nngcat and Python as printed in README.md")
+
+    def run_example(self, work, prefix, script):
+        """A console block as a shell runs it; here-documents in it write the sources."""
+        env = dict(os.environ, SLUICE_PREFIX=prefix,
+                   PATH="%s:/usr/bin:/bin" % os.path.join(prefix, "bin"))
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=work, env=env,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, script + "\n" + done.stdout)
+        return done.stdout
+
+
+def readme_examples():
+    """The first-take blocks of README.md by name: a fenced block after <!-- first take: NAME -->."""
+    with open(os.path.join(REPO, "README.md")) as file:
+        text = file.read()
+    return {name: textwrap.dedent(block) for name, block in re.findall(
+        r"<!-- first take: (\w+) -->\s*```\w*\n(.*?)```", text, re.DOTALL)}
