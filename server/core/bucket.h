@@ -26,8 +26,9 @@
 /* Decides `verb` with `cost` at `now_ns` and fills the result (code OK, flags 0). tat_ns has
  * terms->limit_count entries; they change only if a take is granted (cost > 0) or a refund made.
  * A take passes every limit or changes none. A cost of 0 takes nothing and is always allowed
- * unless the bucket is in debt (level below 0 after a limit was lowered: not possible to observe as
- * a negative; remaining is 0). A refund lowers tat by the increment, never below now. */
+ * unless the bucket is in debt: its level is below 0, after a limit was lowered (remaining says 0).
+ * A peek says whether the cost would be granted, and what remains now. A refund lowers tat by the
+ * increment, never below now; it is always allowed. */
 void bucket_decide(const struct terms *terms, uint64_t tat_ns[], enum verb verb,
                    uint64_t cost_tokens, uint64_t now_ns, struct take_result *result);
 

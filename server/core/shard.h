@@ -3,6 +3,9 @@
  *
  *     shard_step(shard, event, update): event in -> state changes -> update out
  *
+ * The store counts as away until a STORE event says that it is there, and the first PLANS event must
+ * come before the first OWN.
+ *
  * No clock, allocator, socket, library or log in here: time comes with each event, memory from
  * options.memory in large pieces, and everything that must happen outside is in the update. The
  * shell (server/io) runs one shard on one loop; a test runs it with a virtual clock and store.

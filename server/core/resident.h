@@ -1,0 +1,70 @@
+/*
+ * A bucket in memory, packed: 8 bytes, one time a limit, the key. And an assignment: a plan's name
+ * for a key. Both live in the arena and are named by their reference.
+ */
+#ifndef SLUICE_SERVER_CORE_RESIDENT_H
+#define SLUICE_SERVER_CORE_RESIDENT_H
+
+#include "proto/bytes.h"
+#include "server/core/arena.h"
+
+/* Bits of a resident's state. */
+#define RESIDENT_DIRTY 1u       /* changed since its last write was emitted */
+#define RESIDENT_WRITING 2u     /* in the slot's outstanding write */
+#define RESIDENT_REMOVING 4u    /* and that write deletes its record */
+#define RESIDENT_STORED 8u      /* the store has, or may have, a record of it */
+#define RESIDENT_UNREADABLE 16u /* that record could not be read; nothing is known */
+#define RESIDENT_FLAGS 31u
+#define RESIDENT_LIMITS_SHIFT 5
+
+/* The number of limits of a ghost: a bucket that got a larger piece while it stood in a list. The
+ * old piece only keeps its place there. */
+#define RESIDENT_GHOST 7u
+
+struct resident {
+    uint32_t next; /* in the slot's dirty, draining or writing list */
+    uint16_t term; /* TERM_NONE: none (unreadable) */
+    uint8_t key_size_less_one;
+    uint8_t state;
+    uint64_t tat_ns[]; /* then the key's bytes */
+};
+
+static inline struct resident *resident_at(const struct arena *arena, uint32_t ref) {
+    return arena_at(arena, ref);
+}
+
+static inline uint32_t resident_limits(const struct resident *resident) {
+    return resident->state >> RESIDENT_LIMITS_SHIFT;
+}
+
+static inline bool resident_is_ghost(const struct resident *resident) {
+    return resident_limits(resident) == RESIDENT_GHOST;
+}
+
+static inline struct bytes resident_key(const struct resident *resident) {
+    return bytes_of(&resident->tat_ns[resident_limits(resident)], resident->key_size_less_one + 1u);
+}
+
+static inline uint32_t resident_size(uint32_t limit_count, uint32_t key_size) {
+    return (uint32_t)sizeof(struct resident) + limit_count * 8 + key_size;
+}
+
+struct assignment {
+    uint16_t term; /* TERM_NONE: none yet, its write is outstanding */
+    uint8_t key_size_less_one;
+    uint8_t key[];
+};
+
+static inline struct assignment *assignment_at(const struct arena *arena, uint32_t ref) {
+    return arena_at(arena, ref);
+}
+
+static inline struct bytes assignment_key(const struct assignment *assignment) {
+    return bytes_of(assignment->key, assignment->key_size_less_one + 1u);
+}
+
+static inline uint32_t assignment_size(uint32_t key_size) {
+    return (uint32_t)offsetof(struct assignment, key) + key_size;
+}
+
+#endif

@@ -1,0 +1,206 @@
+/* Buckets in memory: found, made, put under other terms, marked dirty, let go. */
+#include <assert.h>
+
+#include "server/core/bucket.h"
+#include "server/core/shard_state.h"
+
+struct bucket_sought {
+    const struct arena *arena;
+    struct bytes key;
+};
+
+static bool bucket_matches(const void *ctx, uint32_t ref) {
+    const struct bucket_sought *sought = ctx;
+    return bytes_equal(resident_key(resident_at(sought->arena, ref)), sought->key);
+}
+
+uint32_t bucket_find(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                     struct bytes key) {
+    struct bucket_sought sought = {.arena = &shard->arena, .key = key};
+    return table_find(&slot->buckets, table_tag(hash), bucket_matches, &sought);
+}
+
+bool bucket_is_under(const struct shard *shard, const struct resident *resident,
+                     const struct wanted *wanted) {
+    if (wanted->term != TERM_NONE || resident->term == TERM_NONE) {
+        return resident->term == wanted->term && wanted->term != TERM_NONE;
+    }
+    const struct term *term = term_set_at(&shard->terms, resident->term);
+    return term->kind == TERM_INLINE &&
+           limit_equal(&term->terms.limits[0], &wanted->inline_terms.limits[0]);
+}
+
+/* A plan that was taken out of the set leaves buckets whose limits nobody knows: only their times
+ * are. They keep them until somebody names another plan. How many tokens were spent cannot be told
+ * then, so the time that was left stays as it is, at most a whole (empty) bucket's. Back under its
+ * own plan's name, the generation is looked up as usual. */
+static void unknown_tats_under(const struct shard *shard, const struct term *term,
+                               const struct wanted *wanted, uint64_t tat_ns[]) {
+    if (term->outdated && term->plan_at == wanted->plan_at) {
+        const struct plan *plan = &shard->plans->plans[term->plan_at];
+        const struct terms *from = plan_terms_at(plan, term->generation);
+        if (from->limit_count == term->terms.limit_count) {
+            bucket_convert(from, wanted->terms, tat_ns, shard->now_ns);
+            return;
+        }
+    }
+    for (uint32_t i = term->terms.limit_count; i < wanted->terms->limit_count; i++) {
+        tat_ns[i] = 0;
+    }
+    for (uint32_t i = 0; i < wanted->terms->limit_count; i++) {
+        const struct limit *limit = &wanted->terms->limits[i];
+        unsigned __int128 tolerance =
+            (unsigned __int128)limit->burst_tokens * limit->period_ns / limit->rate_tokens;
+        if (tat_ns[i] > shard->now_ns + (uint64_t)tolerance) {
+            tat_ns[i] = shard->now_ns + (uint64_t)tolerance;
+        }
+    }
+}
+
+void bucket_tats_under(const struct shard *shard, const struct resident *resident,
+                       const struct wanted *wanted, uint64_t tat_ns[LIMITS_PER_PLAN_MAX]) {
+    memset(tat_ns, 0, LIMITS_PER_PLAN_MAX * sizeof tat_ns[0]);
+    memcpy(tat_ns, resident->tat_ns, resident_limits(resident) * sizeof tat_ns[0]);
+    if (resident->term == TERM_NONE || bucket_is_under(shard, resident, wanted)) {
+        return;
+    }
+    const struct term *term = term_set_at(&shard->terms, resident->term);
+    if (term->kind == TERM_UNKNOWN) {
+        unknown_tats_under(shard, term, wanted, tat_ns);
+    } else {
+        bucket_convert(&term->terms, wanted->terms, tat_ns, shard->now_ns);
+    }
+}
+
+static void resident_fill(struct resident *resident, struct bytes key, uint16_t term,
+                          uint32_t limit_count, const uint64_t tat_ns[], uint8_t flags) {
+    resident->term = term;
+    resident->key_size_less_one = (uint8_t)(key.size - 1);
+    resident->state = (uint8_t)(flags | limit_count << RESIDENT_LIMITS_SHIFT);
+    /* The key may be this resident's own, about to move. */
+    memmove(&resident->tat_ns[limit_count], key.data, key.size);
+    memcpy(resident->tat_ns, tat_ns, limit_count * sizeof tat_ns[0]);
+}
+
+uint32_t bucket_add(struct shard *shard, struct shard_slot *slot, uint64_t hash, struct bytes key,
+                    uint16_t term, uint32_t limit_count, const uint64_t tat_ns[], uint8_t flags) {
+    uint32_t ref = arena_get(&shard->arena, resident_size(limit_count, key.size));
+    if (ref == 0) {
+        return 0;
+    }
+    if (!table_insert(&slot->buckets, &shard->arena, table_tag(hash), ref)) {
+        arena_put(&shard->arena, ref);
+        return 0;
+    }
+    resident_fill(resident_at(&shard->arena, ref), key, term, limit_count, tat_ns, flags);
+    shard->counters.buckets++;
+    return ref;
+}
+
+uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32_t limit_count,
+                        const uint64_t tat_ns[]) {
+    struct resident *resident = resident_at(&shard->arena, ref);
+    struct bytes key = resident_key(resident);
+    uint8_t flags = resident->state & RESIDENT_FLAGS;
+    uint16_t term_before = resident->term;
+    uint32_t moved = ref;
+    if (resident_size(limit_count, key.size) > arena_size(&shard->arena, ref)) {
+        moved = arena_get(&shard->arena, resident_size(limit_count, key.size));
+        if (moved == 0) {
+            return 0;
+        }
+        resident_fill(resident_at(&shard->arena, moved), key, term, limit_count, tat_ns,
+                      flags & (RESIDENT_STORED | RESIDENT_UNREADABLE));
+        admin_bucket_moved(shard, ref, moved);
+        if ((flags & (RESIDENT_DIRTY | RESIDENT_WRITING)) != 0) {
+            resident->state = (uint8_t)(flags | RESIDENT_GHOST << RESIDENT_LIMITS_SHIFT);
+            shard->counters.buckets_dirty--;
+        } else {
+            arena_put(&shard->arena, ref);
+        }
+    } else {
+        resident_fill(resident, key, term, limit_count, tat_ns, flags);
+    }
+    if (term_before != TERM_NONE) {
+        term_set_release(&shard->terms, term_before);
+    }
+    return moved;
+}
+
+/* The wanted term with one more user. */
+static uint16_t wanted_hold(struct shard *shard, const struct wanted *wanted) {
+    if (wanted->term == TERM_NONE) {
+        return term_set_inline(&shard->terms, &wanted->inline_terms.limits[0]);
+    }
+    term_set_hold(&shard->terms, wanted->term);
+    return wanted->term;
+}
+
+enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                          struct bytes key, uint32_t ref, const struct wanted *wanted,
+                          const uint64_t tat_ns[]) {
+    uint32_t limit_count = wanted->terms->limit_count;
+    if (ref != 0 && bucket_is_under(shard, resident_at(&shard->arena, ref), wanted)) {
+        memcpy(resident_at(&shard->arena, ref)->tat_ns, tat_ns, limit_count * sizeof tat_ns[0]);
+        bucket_mark_dirty(shard, slot, ref);
+        return REASON_NONE;
+    }
+    uint16_t term = wanted_hold(shard, wanted);
+    if (term == TERM_NONE) {
+        return REASON_TERMS_FULL;
+    }
+    uint32_t after;
+    if (ref == 0) {
+        after = bucket_add(shard, slot, hash, key, term, limit_count, tat_ns, 0);
+    } else {
+        after = bucket_rewrite(shard, ref, term, limit_count, tat_ns);
+        if (after != 0 && after != ref) {
+            table_replace(&slot->buckets, table_tag(hash), ref, after);
+        }
+    }
+    if (after == 0) {
+        term_set_release(&shard->terms, term);
+        return REASON_MEMORY_FULL;
+    }
+    bucket_mark_dirty(shard, slot, after);
+    return REASON_NONE;
+}
+
+bool bucket_resident_full(const struct shard *shard, const struct resident *resident) {
+    if ((resident->state & RESIDENT_UNREADABLE) != 0) {
+        return false;
+    }
+    struct terms counted = {.limit_count = resident_limits(resident)};
+    return bucket_full(&counted, resident->tat_ns, shard->now_ns);
+}
+
+void bucket_mark_dirty(struct shard *shard, struct shard_slot *slot, uint32_t ref) {
+    struct resident *resident = resident_at(&shard->arena, ref);
+    if ((resident->state & RESIDENT_DIRTY) != 0) {
+        return;
+    }
+    if ((resident->state & RESIDENT_WRITING) == 0) {
+        resident->next = slot->dirty;
+        slot->dirty = ref;
+        shard->counters.buckets_dirty++;
+    } /* else it joins the list when the write is answered */
+    resident->state |= RESIDENT_DIRTY;
+    slot_later(shard, slot);
+}
+
+void bucket_free(struct shard *shard, uint32_t ref) {
+    struct resident *resident = resident_at(&shard->arena, ref);
+    assert((resident->state & (RESIDENT_DIRTY | RESIDENT_WRITING)) == 0);
+    if (resident->term != TERM_NONE) {
+        term_set_release(&shard->terms, resident->term);
+    }
+    arena_put(&shard->arena, ref);
+    shard->counters.buckets--;
+    admin_bucket_gone(shard, ref);
+}
+
+void bucket_remove(struct shard *shard, struct shard_slot *slot, uint32_t ref) {
+    uint64_t hash = key_hash(resident_key(resident_at(&shard->arena, ref)));
+    table_remove(&slot->buckets, &shard->arena, table_tag(hash), ref);
+    bucket_free(shard, ref);
+}

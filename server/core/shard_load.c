@@ -1,0 +1,133 @@
+/* A slot's records and assignments, as the store had them. */
+#include "server/core/bucket.h"
+#include "server/core/shard_state.h"
+
+static bool key_valid(struct bytes key) {
+    return key.size >= 1 && key.size <= KEY_BYTES_MAX;
+}
+
+static uint16_t bound(struct shard *shard, uint16_t term) {
+    if (term != TERM_NONE) {
+        plans_bind(shard, term);
+    }
+    return term;
+}
+
+/* The terms that the record was written under. A plan that has left the set, or a generation newer
+ * than the set's, is kept by name: nothing is lost, and nothing made up. */
+static uint16_t record_term(struct shard *shard, const struct record *record) {
+    if (record->is_inline) {
+        return bound(shard, term_set_inline(&shard->terms, &record->limit));
+    }
+    struct name name = name_of(record->plan);
+    int32_t plan_at = plan_set_find(shard->plans, record->plan);
+    const struct plan *plan = plan_at < 0 ? NULL : &shard->plans->plans[plan_at];
+    if (plan == NULL || record->generation > plan->generations[0].generation) {
+        return bound(shard,
+                     term_set_unknown(&shard->terms, &name, record->generation, record->tat_count));
+    }
+    const struct terms *terms = plan_terms_at(plan, record->generation);
+    uint32_t generation = record->generation;
+    for (uint32_t i = 0; i < plan->generation_count; i++) {
+        if (terms == &plan->generations[i].terms) {
+            generation = plan->generations[i].generation;
+        }
+    }
+    return bound(shard, term_set_plan(&shard->terms, &name, generation, terms));
+}
+
+static bool load_unreadable(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                            struct bytes key, const char *text) {
+    const uint64_t no_tats[1] = {0};
+    uint32_t ref = bucket_add(shard, slot, hash, key, TERM_NONE, 0, no_tats,
+                              RESIDENT_STORED | RESIDENT_UNREADABLE);
+    if (ref == 0) {
+        return false;
+    }
+    shard->counters.records_unreadable++;
+    shard_notice_add(shard, SHARD_NOTICE_UNREADABLE, shard_slot_at(shard, slot),
+                     resident_key(resident_at(&shard->arena, ref)), text);
+    return true;
+}
+
+static bool load_bucket(struct shard *shard, struct shard_slot *slot,
+                        const struct shard_stored_pair *pair) {
+    uint64_t hash = key_hash(pair->key);
+    if (bucket_find(shard, slot, hash, pair->key) != 0) {
+        return true; /* a page may come twice */
+    }
+    struct record record;
+    struct fault fault = {.code = CODE_OK};
+    if (record_read(pair->value, &record, &fault) != CODE_OK) {
+        return load_unreadable(shard, slot, hash, pair->key, fault.text);
+    }
+    uint16_t term_at = record_term(shard, &record);
+    if (term_at == TERM_NONE) {
+        return load_unreadable(shard, slot, hash, pair->key,
+                               "this shard holds too many different inline limits");
+    }
+    uint32_t limit_count = term_set_at(&shard->terms, term_at)->terms.limit_count;
+    uint64_t tat_ns[LIMITS_PER_PLAN_MAX] = {0};
+    for (uint32_t i = 0; i < limit_count && i < record.tat_count; i++) {
+        tat_ns[i] = record.tat_ns[i];
+    }
+    if (bucket_add(shard, slot, hash, pair->key, term_at, limit_count, tat_ns, RESIDENT_STORED) ==
+        0) {
+        term_set_release(&shard->terms, term_at);
+        /* A full bucket is the same as none. Its record stays behind, until the next load. */
+        struct terms counted = {.limit_count = limit_count};
+        return bucket_full(&counted, tat_ns, shard->now_ns);
+    }
+    shard->counters.records_loaded++;
+    return true;
+}
+
+bool load_buckets(struct shard *shard, struct shard_slot *slot,
+                  const struct shard_stored_pair *pairs, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (!key_valid(pairs[i].key)) {
+            shard_notice_add(shard, SHARD_NOTICE_UNREADABLE, shard_slot_at(shard, slot),
+                             (struct bytes){0}, "a record whose key has no valid size");
+        } else if (!load_bucket(shard, slot, &pairs[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool load_key(struct shard *shard, struct shard_slot *slot,
+                     const struct shard_stored_pair *pair) {
+    uint64_t hash = key_hash(pair->key);
+    if (assignment_find(shard, slot, hash, pair->key) != 0) {
+        return true;
+    }
+    uint32_t ref = assignment_add(shard, slot, pair->key);
+    if (ref == 0) {
+        return false;
+    }
+    uint16_t term = TERM_NONE;
+    if (name_valid(pair->value)) {
+        struct name name = name_of(pair->value);
+        term = bound(shard, term_set_name(&shard->terms, &name));
+    }
+    if (term == TERM_NONE) {
+        /* No valid name, or no room for it: the key is not to be decided under the default. */
+        term = shard->nameless;
+        term_set_hold(&shard->terms, term);
+    }
+    assignment_set(shard, ref, term);
+    return true;
+}
+
+bool load_keys(struct shard *shard, struct shard_slot *slot, const struct shard_stored_pair *pairs,
+               uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (!key_valid(pairs[i].key)) {
+            shard_notice_add(shard, SHARD_NOTICE_UNREADABLE, shard_slot_at(shard, slot),
+                             (struct bytes){0}, "an assignment whose key has no valid size");
+        } else if (!load_key(shard, slot, &pairs[i])) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,301 @@
+/*
+ * A slot's life: which states there are, which moves are allowed, and what moves it.
+ *
+ * A slot that has to start over (its newer owner was met, or a page could not be read) goes through
+ * RELEASING like one that is given away: its memory is taken back in steps, then it is ABSENT, and
+ * started again if it is still wanted.
+ */
+#include <assert.h>
+
+#include "server/core/shard_state.h"
+
+#define MOVE(to) (1u << (to))
+
+static const struct {
+    const char *name;
+    uint32_t moves;
+} slot_states[] = {
+    [SLOT_ABSENT] = {"absent", MOVE(SLOT_FENCING)},
+    [SLOT_FENCING] = {"fencing", MOVE(SLOT_LOADING) | MOVE(SLOT_RELEASING)},
+    [SLOT_LOADING] = {"loading", MOVE(SLOT_SERVING) | MOVE(SLOT_RELEASING)},
+    [SLOT_SERVING] = {"serving", MOVE(SLOT_RELEASING)},
+    [SLOT_RELEASING] = {"releasing", MOVE(SLOT_ABSENT)},
+};
+
+const char *slot_state_name(enum slot_state state) {
+    return slot_states[state].name;
+}
+
+static bool state_loading(uint32_t state) {
+    return state == SLOT_FENCING || state == SLOT_LOADING;
+}
+
+static void slot_move(struct shard *shard, struct shard_slot *slot, enum slot_state to) {
+    assert((slot_states[slot->state].moves & MOVE(to)) != 0);
+    shard->loading_count -= state_loading(slot->state);
+    shard->loading_count += state_loading(to);
+    shard->counters.slots_serving -= slot->state == SLOT_SERVING;
+    shard->counters.slots_serving += to == SLOT_SERVING;
+    slot->state = (uint8_t)to;
+}
+
+enum reason slot_refusal(const struct shard_slot *slot) {
+    if (slot->state == SLOT_SERVING) {
+        return REASON_NONE;
+    }
+    return slot->wanted ? REASON_LOADING : REASON_NOT_OWNER;
+}
+
+void slot_ready(struct shard *shard, struct shard_slot *slot) {
+    slot_queue_push(&shard->ready, shard_slot_at(shard, slot));
+}
+
+void slot_later(struct shard *shard, struct shard_slot *slot) {
+    uint16_t at = shard_slot_at(shard, slot);
+    if (!slot_queue_has(&shard->due, at)) {
+        /* All wait equally long, so the queue is in order of time. */
+        slot->due_ns = shard->now_ns + shard->options.snapshot_interval_ns;
+        slot_queue_push(&shard->due, at);
+    }
+}
+
+void slot_drop(struct shard *shard, struct shard_slot *slot) {
+    if (slot->state != SLOT_RELEASING) {
+        slot_move(shard, slot, SLOT_RELEASING);
+    }
+    if (slot->op_id != 0) {
+        slot->op_id = 0; /* its answer will be ignored */
+        shard->outstanding--;
+    }
+    slot->discard = true;
+    admin_slot_dropped(shard, slot);
+    slot->cursor = 0;
+    shard->rewrite_count -= slot->rewrite;
+    slot->rewrite = false;
+    slot_queue_push(&shard->reclaim, shard_slot_at(shard, slot));
+}
+
+void slot_settle(struct shard *shard, struct shard_slot *slot) {
+    if (slot->state == SLOT_RELEASING && !slot->discard && slot->op_id == 0 && slot->assigns == 0 &&
+        slot->dirty == 0 && slot->draining == 0 && slot->writing == 0 && !slot->rewrite) {
+        slot_drop(shard, slot);
+    }
+}
+
+static void slot_disown(struct shard *shard, struct shard_slot *slot) {
+    if (state_loading(slot->state)) {
+        slot_drop(shard, slot);
+    } else if (slot->state == SLOT_SERVING) {
+        slot_move(shard, slot, SLOT_RELEASING);
+        snapshot_hurry(shard, slot);
+        slot_settle(shard, slot);
+    }
+}
+
+void slots_own(struct shard *shard, const uint8_t *bits) {
+    assert(shard->plans != NULL); /* records are read with the plan set: it comes first */
+    for (uint32_t i = 0; i < shard->options.slot_count; i++) {
+        struct shard_slot *slot = &shard->slots[i];
+        bool wanted = (bits[i / 8] >> (i % 8) & 1) != 0;
+        if (wanted == slot->wanted) {
+            continue;
+        }
+        slot->wanted = wanted;
+        if (!wanted) {
+            shard->counters.slots_owned--;
+            slot_disown(shard, slot);
+            continue;
+        }
+        shard->counters.slots_owned++;
+        slot->backoff = false;
+        if (slot->state == SLOT_ABSENT) {
+            slot_queue_push(&shard->starting, (uint16_t)i);
+        }
+    }
+}
+
+static void slot_restart(struct shard *shard, struct shard_slot *slot) {
+    slot->backoff = true;
+    slot_drop(shard, slot);
+}
+
+static void fence_raised(struct shard *shard, struct shard_slot *slot,
+                         const struct shard_event *event) {
+    if (event->stored.status != SHARD_STORED_OK) {
+        slot_later(shard, slot);
+        return;
+    }
+    slot->fence = event->stored.fence;
+    slot->cursor = 0;
+    slot->keys_loaded = false;
+    slot_move(shard, slot, SLOT_LOADING);
+    slot_ready(shard, slot);
+}
+
+static void page_loaded(struct shard *shard, struct shard_slot *slot,
+                        const struct shard_event *event) {
+    if (event->stored.status != SHARD_STORED_OK) {
+        /* A cursor means nothing to a server that was restarted: begin anew. */
+        slot_restart(shard, slot);
+        return;
+    }
+    bool taken_in = slot->keys_loaded
+                        ? load_buckets(shard, slot, event->stored.pairs, event->stored.pair_count)
+                        : load_keys(shard, slot, event->stored.pairs, event->stored.pair_count);
+    if (!taken_in) {
+        /* Memory is full. Serving a part of the slot would grant twice what the rest has spent:
+         * it has to wait until the sweep has made room. */
+        slot_later(shard, slot);
+        return;
+    }
+    slot->cursor = event->stored.cursor;
+    if (slot->cursor != 0 || !slot->keys_loaded) {
+        slot->keys_loaded = slot->keys_loaded || slot->cursor == 0;
+        slot_ready(shard, slot);
+        return;
+    }
+    slot_move(shard, slot, SLOT_SERVING);
+    if (shard->counters.slots_serving == shard->counters.slots_owned) {
+        shard_notice_add(shard, SHARD_NOTICE_SERVING, shard_slot_at(shard, slot), (struct bytes){0},
+                         "");
+    }
+}
+
+void slot_stored(struct shard *shard, const struct shard_event *event) {
+    assert(event->stored.slot.index < shard->options.slot_count);
+    struct shard_slot *slot = &shard->slots[event->stored.slot.index];
+    if (event->stored.op_kind == SHARD_OP_ASSIGN) {
+        admin_assign_stored(shard, event->stored.op_id, event->stored.status);
+        return;
+    }
+    if (slot->op_id == 0 || slot->op_id != event->stored.op_id) {
+        return; /* of a life that is over */
+    }
+    assert(slot->op_kind == event->stored.op_kind);
+    uint32_t op_id = slot->op_id;
+    slot->op_id = 0;
+    shard->outstanding--;
+    switch (slot->op_kind) {
+    case SHARD_OP_RAISE_FENCE:
+        fence_raised(shard, slot, event);
+        break;
+    case SHARD_OP_LOAD_KEYS:
+    case SHARD_OP_LOAD_BUCKETS:
+        page_loaded(shard, slot, event);
+        break;
+    default:
+        snapshot_stored(shard, slot, op_id, event->stored.status);
+        break;
+    }
+}
+
+void slots_store_lost(struct shard *shard) {
+    struct shard_event event = {.kind = SHARD_EVENT_STORED, .now_ns = shard->now_ns};
+    event.stored.status = SHARD_STORED_FAILED;
+    for (uint32_t i = 0; i < shard->options.slot_count; i++) {
+        if (shard->slots[i].op_id != 0) {
+            event.stored.op_kind = shard->slots[i].op_kind;
+            event.stored.slot.index = (uint16_t)i;
+            event.stored.op_id = shard->slots[i].op_id;
+            slot_stored(shard, &event);
+        }
+    }
+    admin_store_lost(shard);
+}
+
+void slots_stop(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->options.slot_count; i++) {
+        snapshot_hurry(shard, &shard->slots[i]);
+    }
+}
+
+static void work_due(struct shard *shard) {
+    while (!slot_queue_empty(&shard->due) &&
+           shard->slots[shard->due.first].due_ns <= shard->now_ns) {
+        uint16_t at = slot_queue_pop(&shard->due);
+        struct shard_slot *slot = &shard->slots[at];
+        if (slot->state == SLOT_ABSENT) {
+            slot_queue_push(&shard->starting, at);
+        } else if (state_loading(slot->state)) {
+            slot_ready(shard, slot);
+        } else {
+            snapshot_hurry(shard, slot);
+        }
+    }
+}
+
+static void work_reclaim(struct shard *shard) {
+    uint32_t budget = SHARD_SWEEP_ENTRIES;
+    while (budget > 0 && !slot_queue_empty(&shard->reclaim)) {
+        struct shard_slot *slot = &shard->slots[shard->reclaim.first];
+        budget = sweep_reclaim(shard, slot, budget);
+        if (budget == 0) {
+            return;
+        }
+        uint16_t at = slot_queue_pop(&shard->reclaim);
+        slot->discard = false;
+        slot->overdue = false;
+        slot_move(shard, slot, SLOT_ABSENT);
+        if (!slot->wanted) {
+            continue;
+        }
+        if (slot->backoff) {
+            slot_later(shard, slot);
+        } else {
+            slot_queue_push(&shard->starting, at);
+        }
+        slot->backoff = false;
+    }
+}
+
+static void work_starting(struct shard *shard) {
+    while (shard->store_up && !shard->stopping && shard->loading_count < SHARD_LOADING_MAX &&
+           !slot_queue_empty(&shard->starting)) {
+        struct shard_slot *slot = &shard->slots[slot_queue_pop(&shard->starting)];
+        if (slot->wanted && slot->state == SLOT_ABSENT) {
+            slot_move(shard, slot, SLOT_FENCING);
+            slot_ready(shard, slot);
+        }
+    }
+}
+
+void slots_work(struct shard *shard) {
+    sweep_rewrite(shard);
+    work_due(shard);
+    work_reclaim(shard);
+    work_starting(shard);
+}
+
+static void slot_emit(struct shard *shard, struct shard_slot *slot) {
+    if (slot->op_id != 0 || slot->discard) {
+        return;
+    }
+    if (!state_loading(slot->state)) {
+        if (slot->state != SLOT_ABSENT) {
+            snapshot_emit(shard, slot);
+            slot_settle(shard, slot);
+        }
+        return;
+    }
+    if (shard->stopping) {
+        return;
+    }
+    if (slot->state == SLOT_FENCING) {
+        shard_op_add(shard, slot, SHARD_OP_RAISE_FENCE);
+        return;
+    }
+    struct shard_op *op =
+        shard_op_add(shard, slot, slot->keys_loaded ? SHARD_OP_LOAD_BUCKETS : SHARD_OP_LOAD_KEYS);
+    op->cursor = slot->cursor;
+}
+
+void slots_emit(struct shard *shard) {
+    if (!shard->store_up) {
+        return;
+    }
+    admin_emit(shard);
+    while (shard_op_room(shard) && !slot_queue_empty(&shard->ready) &&
+           shard->listed_count <= SHARD_UPDATE_ENTRIES_MAX - SHARD_WRITE_ENTRIES_MAX) {
+        slot_emit(shard, &shard->slots[slot_queue_pop(&shard->ready)]);
+    }
+}

@@ -1,0 +1,255 @@
+/*
+ * What a shard is inside, and what its parts (shard_*.c) offer each other. Private to server/core.
+ *
+ * Slots that have something to do stand in queues: `due` (at a time), `ready` (to emit their next
+ * store operation), `starting` (to be fenced), `reclaim` (to have their memory taken back). A step
+ * handles its event and then works the queues, each within a bound.
+ */
+#ifndef SLUICE_SERVER_CORE_SHARD_STATE_H
+#define SLUICE_SERVER_CORE_SHARD_STATE_H
+
+#include "server/core/resident.h"
+#include "server/core/shard.h"
+#include "server/core/slot_queue.h"
+#include "server/core/table.h"
+#include "server/core/term_set.h"
+
+enum slot_state {
+    SLOT_ABSENT,
+    SLOT_FENCING,
+    SLOT_LOADING,
+    SLOT_SERVING,
+    SLOT_RELEASING,
+};
+
+struct shard_slot {
+    struct table buckets;
+    struct table keys; /* assignments */
+    uint64_t fence;
+    uint64_t cursor; /* LOADING: of the next page; RELEASING: of the scan that frees */
+    uint64_t due_ns; /* while in the due queue */
+    uint32_t op_id;  /* the operation outstanding (ASSIGNs apart), 0: none */
+    /* Lists of buckets: changed; those of them that the snapshot under way has still to write;
+     * those in the outstanding write. */
+    uint32_t dirty, draining, writing;
+    uint16_t assigns; /* ASSIGNs outstanding */
+    uint8_t state;    /* enum slot_state */
+    uint8_t op_kind;
+    bool wanted;      /* the map gives it to this shard */
+    bool overdue;     /* a new snapshot is to begin as soon as the one under way is through */
+    bool keys_loaded; /* LOADING: on to the buckets */
+    bool discard;     /* RELEASING: nothing is to be written any more */
+    bool rewrite;     /* its clean buckets are to be written again */
+    bool backoff;     /* to wait a while before it is fenced again */
+};
+
+/* An operator's request that waits for its write. */
+struct admin_pending {
+    uint64_t token;
+    enum shard_admin_kind kind;
+    uint16_t slot_at;
+    uint16_t term;  /* ASSIGN: the new one, TERM_NONE: none */
+    uint32_t ref;   /* RESET: the bucket; ASSIGN: the assignment */
+    uint32_t op_id; /* 0: not emitted yet */
+};
+
+struct shard {
+    struct shard_options options;
+    struct budget budget;
+    struct arena arena;
+    struct term_set terms;
+    uint64_t now_ns;
+    bool store_up, stopping, stopped;
+
+    const struct plan_set *plans;   /* NULL: none has come yet */
+    uint16_t plan_terms[PLANS_MAX]; /* of the terms in force; TERM_NONE: no room was left */
+    uint16_t nameless;              /* TERM_NAME of an assigned plan whose name found no room */
+
+    struct shard_slot *slots;
+    uint16_t *queue_links;
+    struct slot_queue due, ready, starting, reclaim;
+    uint32_t loading_count; /* slots FENCING or LOADING */
+    uint32_t next_op_id;
+    uint32_t outstanding; /* operations, ASSIGNs included */
+
+    uint64_t sweep_at_ns, sweep_cursor;
+    uint32_t sweep_slot;
+    uint64_t rewrite_cursor;
+    uint32_t rewrite_slot, rewrite_count; /* slots whose `rewrite` is set */
+
+    struct admin_pending pending[SHARD_ADMIN_PENDING_MAX];
+    uint32_t pending_count;
+
+    struct shard_counters counters;
+
+    /* The update under construction. */
+    uint32_t result_count, op_count, entry_count, reply_count, notice_count;
+    uint32_t listed_count; /* buckets taken from draining lists in this step */
+    struct take_result results[TAKES_PER_REQUEST_MAX];
+    struct shard_op ops[SHARD_UPDATE_OPS_MAX];
+    struct shard_op_entry entries[SHARD_UPDATE_ENTRIES_MAX];
+    struct shard_admin_reply replies[SHARD_ADMIN_PENDING_MAX + 1];
+    struct shard_notice notices[SHARD_NOTICES_MAX];
+};
+
+static inline uint16_t shard_slot_at(const struct shard *shard, const struct shard_slot *slot) {
+    return (uint16_t)(slot - shard->slots);
+}
+
+/* --- shard.c: the update ------------------------------------------------------------------- */
+
+/* A store operation of the slot, to be filled further; asserts room (shard_op_room). ASSIGNs are
+ * not noted as the slot's outstanding one. */
+struct shard_op *shard_op_add(struct shard *shard, struct shard_slot *slot,
+                              enum shard_op_kind kind);
+static inline bool shard_op_room(const struct shard *shard) {
+    return shard->op_count < SHARD_UPDATE_OPS_MAX;
+}
+
+struct shard_admin_reply *shard_reply_add(struct shard *shard, uint64_t token, enum reason reason);
+
+/* NULL if there are SHARD_NOTICES_MAX already. Text is copied, cut to fit. */
+void shard_notice_add(struct shard *shard, enum shard_notice_kind kind, uint16_t slot_at,
+                      struct bytes key, const char *text);
+
+/* --- shard_plans.c: which terms apply ------------------------------------------------------ */
+
+/* Terms that a request is to be decided under. */
+struct wanted {
+    const struct terms *terms;
+    uint16_t term;   /* TERM_NONE: inline, perhaps not interned */
+    int32_t plan_at; /* -1: inline */
+    struct terms inline_terms;
+};
+
+void plans_replace(struct shard *shard, const struct plan_set *set);
+
+/* Fills in what the plan set in force says about an interned term. */
+void plans_bind(struct shard *shard, uint16_t term);
+
+enum reason plans_resolve(struct shard *shard, struct shard_slot *slot, const struct take *take,
+                          uint64_t hash, struct wanted *wanted);
+
+/* The terms in force of a plan of the set. */
+enum reason plans_resolve_at(struct shard *shard, int32_t plan_at, struct wanted *wanted);
+
+/* The key's assignment, or 0. */
+uint32_t assignment_find(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                         struct bytes key);
+/* An assignment without a plan yet, or 0: no memory. */
+uint32_t assignment_add(struct shard *shard, struct shard_slot *slot, struct bytes key);
+/* Sets or (TERM_NONE) clears the plan; takes over the term's user. */
+void assignment_set(struct shard *shard, uint32_t ref, uint16_t term);
+void assignment_remove(struct shard *shard, struct shard_slot *slot, uint32_t ref);
+
+/* --- shard_bucket.c: buckets in memory ----------------------------------------------------- */
+
+uint32_t bucket_find(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                     struct bytes key);
+
+/* The bucket's times as they are (or would be) under the terms wanted. */
+bool bucket_is_under(const struct shard *shard, const struct resident *resident,
+                     const struct wanted *wanted);
+void bucket_tats_under(const struct shard *shard, const struct resident *resident,
+                       const struct wanted *wanted, uint64_t tat_ns[LIMITS_PER_PLAN_MAX]);
+
+/* A new bucket, or 0: no memory. Takes over the term's user (if it was added). */
+uint32_t bucket_add(struct shard *shard, struct shard_slot *slot, uint64_t hash, struct bytes key,
+                    uint16_t term, uint32_t limit_count, const uint64_t tat_ns[], uint8_t flags);
+
+/* Makes these times and terms the bucket's (ref 0: a new one) and marks it dirty. */
+enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                          struct bytes key, uint32_t ref, const struct wanted *wanted,
+                          const uint64_t tat_ns[]);
+
+/* Puts the bucket under other terms. Returns its reference from now on, which the caller has to
+ * put into the table, or 0: no memory, nothing changed. Takes over the term's user. */
+uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32_t limit_count,
+                        const uint64_t tat_ns[]);
+
+bool bucket_resident_full(const struct shard *shard, const struct resident *resident);
+
+void bucket_mark_dirty(struct shard *shard, struct shard_slot *slot, uint32_t ref);
+
+/* Frees a bucket that stands in no list: out of the table and memory, or (after the table has let
+ * it go) of memory only. */
+void bucket_remove(struct shard *shard, struct shard_slot *slot, uint32_t ref);
+void bucket_free(struct shard *shard, uint32_t ref);
+
+/* --- shard_take.c, shard_load.c ------------------------------------------------------------ */
+
+void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t count);
+
+/* Takes a page in. False: memory is full; the page has to be read again. */
+bool load_keys(struct shard *shard, struct shard_slot *slot, const struct shard_stored_pair *pairs,
+               uint32_t count);
+bool load_buckets(struct shard *shard, struct shard_slot *slot,
+                  const struct shard_stored_pair *pairs, uint32_t count);
+
+/* --- shard_slot.c: a slot's life ----------------------------------------------------------- */
+
+const char *slot_state_name(enum slot_state state);
+
+/* Why the slot does not decide; NONE if it does. */
+enum reason slot_refusal(const struct shard_slot *slot);
+
+void slots_own(struct shard *shard, const uint8_t *bits);
+void slot_stored(struct shard *shard, const struct shard_event *event);
+void slots_store_lost(struct shard *shard);
+void slots_stop(struct shard *shard);
+
+/* Drops what the slot has, unwritten, and starts it again if it is still wanted. */
+void slot_drop(struct shard *shard, struct shard_slot *slot);
+
+/* The slot wants a turn: at once, or a snapshot interval from now (unless it has one sooner). */
+void slot_ready(struct shard *shard, struct shard_slot *slot);
+void slot_later(struct shard *shard, struct shard_slot *slot);
+
+/* A RELEASING slot with nothing left to write is let go. */
+void slot_settle(struct shard *shard, struct shard_slot *slot);
+
+/* The queues, within a step's bounds. */
+void slots_work(struct shard *shard);
+/* Store operations; last of all in a step: what they refer to must not change any more. */
+void slots_emit(struct shard *shard);
+
+/* --- shard_snapshot.c ---------------------------------------------------------------------- */
+
+void snapshot_emit(struct shard *shard, struct shard_slot *slot);
+void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_id,
+                     enum shard_stored_status status);
+
+/* While the store is away: looks at up to `bound` buckets of the dirty list and lets go of those
+ * that have refilled and were never written. Less than `bound` looked at: that was all. */
+uint32_t snapshot_thin(struct shard *shard, struct shard_slot *slot, uint32_t bound);
+
+/* Everything dirty goes out as soon as the store answers. */
+void snapshot_hurry(struct shard *shard, struct shard_slot *slot);
+
+/* --- shard_sweep.c ------------------------------------------------------------------------- */
+
+void sweep_step(struct shard *shard);
+/* The server has come back as another process, which may have lost what it had acknowledged last:
+ * everything is written again. */
+void sweep_rewrite_start(struct shard *shard);
+void sweep_rewrite(struct shard *shard);
+
+/* Frees up to `budget` of a dropped slot's pieces; returns what is left of it. The slot is empty
+ * if any is. */
+uint32_t sweep_reclaim(struct shard *shard, struct shard_slot *slot, uint32_t budget);
+
+/* --- shard_admin.c ------------------------------------------------------------------------- */
+
+void admin_request(struct shard *shard, const struct shard_event *event);
+void admin_emit(struct shard *shard);
+void admin_assign_stored(struct shard *shard, uint32_t op_id, enum shard_stored_status status);
+void admin_store_lost(struct shard *shard);
+
+/* What became of a bucket that a RESET waits for. Cheap if nothing waits. */
+void admin_bucket_emitted(struct shard *shard, uint32_t ref, uint32_t op_id);
+void admin_bucket_moved(struct shard *shard, uint32_t from, uint32_t to);
+void admin_bucket_gone(struct shard *shard, uint32_t ref);
+void admin_write_stored(struct shard *shard, uint32_t op_id, bool written);
+void admin_slot_dropped(struct shard *shard, struct shard_slot *slot);
+
+#endif

@@ -1,0 +1,190 @@
+/* The sweep: a slow round through all buckets, for what no request touches. And the taking back of
+ * a dropped slot's memory. */
+#include "server/core/shard_state.h"
+#include <assert.h>
+
+/* A round takes at least this long, so that few buckets do not keep a shard awake. */
+#define SWEEP_ROUND_NS UINT64_C(1000000000)
+
+/* Positions looked at by one call of the table's scan. */
+#define SWEEP_STRETCH 256
+
+struct sweep {
+    struct shard *shard;
+    struct shard_slot *slot;
+};
+
+/* A plan's limits were changed: this bucket has not been touched since. */
+static void sweep_convert(struct sweep *sweep, uint32_t *ref) {
+    struct shard *shard = sweep->shard;
+    const struct resident *resident = resident_at(&shard->arena, *ref);
+    struct wanted wanted;
+    int32_t plan_at = term_set_at(&shard->terms, resident->term)->plan_at;
+    if (plans_resolve_at(shard, plan_at, &wanted) != REASON_NONE) {
+        return; /* next time */
+    }
+    uint64_t tat_ns[LIMITS_PER_PLAN_MAX];
+    bucket_tats_under(shard, resident, &wanted, tat_ns);
+    term_set_hold(&shard->terms, wanted.term);
+    uint32_t after = bucket_rewrite(shard, *ref, wanted.term, wanted.terms->limit_count, tat_ns);
+    if (after == 0) {
+        term_set_release(&shard->terms, wanted.term);
+        return;
+    }
+    *ref = after;
+    bucket_mark_dirty(shard, sweep->slot, after);
+}
+
+static bool sweep_visit(void *ctx, uint32_t *ref) {
+    struct sweep *sweep = ctx;
+    struct shard *shard = sweep->shard;
+    const struct resident *resident = resident_at(&shard->arena, *ref);
+    uint8_t busy = RESIDENT_DIRTY | RESIDENT_WRITING | RESIDENT_UNREADABLE;
+    if ((resident->state & busy) != 0) {
+        return true;
+    }
+    assert((resident->state & RESIDENT_STORED) != 0); /* what was never written is dirty */
+    if (bucket_resident_full(shard, resident)) {
+        bucket_mark_dirty(shard, sweep->slot, *ref); /* which deletes its record */
+    } else if (resident->term != TERM_NONE &&
+               term_set_at(&shard->terms, resident->term)->outdated) {
+        sweep_convert(sweep, ref);
+    }
+    return true;
+}
+
+static uint64_t sweep_interval(const struct shard *shard) {
+    /* Tables are half to almost full. */
+    uint64_t positions = 2 * shard->counters.buckets + shard->options.slot_count;
+    uint64_t steps = positions / SHARD_SWEEP_ENTRIES + 1;
+    uint64_t interval_ns = SWEEP_ROUND_NS / steps;
+    return interval_ns < SHARD_SWEEP_INTERVAL_NS ? SHARD_SWEEP_INTERVAL_NS : interval_ns;
+}
+
+void sweep_step(struct shard *shard) {
+    if (shard->stopping || shard->now_ns < shard->sweep_at_ns) {
+        return;
+    }
+    int64_t budget = shard->counters.buckets > 0 ? SHARD_SWEEP_ENTRIES : 0;
+    uint32_t slots_passed = 0;
+    while (budget > 0 && slots_passed <= shard->options.slot_count) {
+        struct shard_slot *slot = &shard->slots[shard->sweep_slot];
+        if (!shard->store_up) {
+            /* Nothing can be deleted or written, but never-written buckets need not wait. */
+            uint32_t looked = snapshot_thin(shard, slot, SWEEP_STRETCH);
+            shard->sweep_cursor = looked == SWEEP_STRETCH;
+            budget -= looked + 1;
+        } else if (slot->state == SLOT_SERVING) {
+            struct sweep sweep = {.shard = shard, .slot = slot};
+            budget -= table_scan(&slot->buckets, &shard->sweep_cursor, SWEEP_STRETCH, sweep_visit,
+                                 &sweep);
+        } else {
+            shard->sweep_cursor = 0;
+            budget--;
+        }
+        if (shard->sweep_cursor == 0) {
+            shard->sweep_slot = (shard->sweep_slot + 1) % shard->options.slot_count;
+            slots_passed++;
+        }
+    }
+    shard->sweep_at_ns = shard->now_ns + sweep_interval(shard);
+}
+
+void sweep_rewrite_start(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->options.slot_count; i++) {
+        struct shard_slot *slot = &shard->slots[i];
+        bool held =
+            slot->state == SLOT_SERVING || (slot->state == SLOT_RELEASING && !slot->discard);
+        shard->rewrite_count += held && !slot->rewrite;
+        slot->rewrite = slot->rewrite || held;
+    }
+    shard->rewrite_slot = 0;
+    shard->rewrite_cursor = 0;
+}
+
+static bool rewrite_visit(void *ctx, uint32_t *ref) {
+    struct sweep *sweep = ctx;
+    const struct resident *resident = resident_at(&sweep->shard->arena, *ref);
+    if ((resident->state & RESIDENT_UNREADABLE) == 0) {
+        bucket_mark_dirty(sweep->shard, sweep->slot, *ref);
+    }
+    return true;
+}
+
+void sweep_rewrite(struct shard *shard) {
+    int64_t budget = SHARD_SWEEP_ENTRIES;
+    while (shard->store_up && shard->rewrite_count > 0 && budget > 0) {
+        struct shard_slot *slot = &shard->slots[shard->rewrite_slot];
+        if (slot->rewrite) {
+            struct sweep sweep = {.shard = shard, .slot = slot};
+            budget -= table_scan(&slot->buckets, &shard->rewrite_cursor, SWEEP_STRETCH,
+                                 rewrite_visit, &sweep);
+        } else {
+            shard->rewrite_cursor = 0;
+            budget--;
+        }
+        if (shard->rewrite_cursor == 0) {
+            shard->rewrite_count -= slot->rewrite;
+            slot->rewrite = false;
+            shard->rewrite_slot = (shard->rewrite_slot + 1) % shard->options.slot_count;
+            snapshot_hurry(shard, slot);
+            slot_settle(shard, slot);
+        }
+    }
+}
+
+/* Takes apart one of the slot's lists. Ghosts stand nowhere else. */
+static uint32_t reclaim_list(struct shard *shard, uint32_t *list, uint32_t budget) {
+    for (; *list != 0 && budget > 0; budget--) {
+        uint32_t ref = *list;
+        struct resident *resident = resident_at(&shard->arena, ref);
+        *list = resident->next;
+        if (resident_is_ghost(resident)) {
+            arena_put(&shard->arena, ref);
+            continue;
+        }
+        resident->state &= (uint8_t) ~(RESIDENT_DIRTY | RESIDENT_WRITING | RESIDENT_REMOVING);
+        shard->counters.buckets_dirty--;
+    }
+    return budget;
+}
+
+static bool reclaim_bucket(void *ctx, uint32_t *ref) {
+    struct sweep *sweep = ctx;
+    bucket_free(sweep->shard, *ref);
+    return false;
+}
+
+static bool reclaim_key(void *ctx, uint32_t *ref) {
+    struct sweep *sweep = ctx;
+    assignment_set(sweep->shard, *ref, TERM_NONE);
+    arena_put(&sweep->shard->arena, *ref);
+    return false;
+}
+
+static uint32_t reclaim_table(struct sweep *sweep, struct table *table, table_visit_fn *visit,
+                              uint32_t budget) {
+    while (table->count > 0 && budget > 0) {
+        uint32_t looked = table_scan(table, &sweep->slot->cursor, SWEEP_STRETCH, visit, sweep);
+        budget -= looked < budget ? looked : budget;
+    }
+    if (table->count == 0) {
+        table_fini(table, &sweep->shard->arena);
+        sweep->slot->cursor = 0;
+    }
+    return budget;
+}
+
+uint32_t sweep_reclaim(struct shard *shard, struct shard_slot *slot, uint32_t budget) {
+    struct sweep sweep = {.shard = shard, .slot = slot};
+    budget = reclaim_list(shard, &slot->dirty, budget);
+    budget = reclaim_list(shard, &slot->draining, budget);
+    budget = reclaim_list(shard, &slot->writing, budget);
+    if (budget > 0) {
+        budget = reclaim_table(&sweep, &slot->buckets, reclaim_bucket, budget);
+    }
+    if (budget > 0) {
+        budget = reclaim_table(&sweep, &slot->keys, reclaim_key, budget);
+    }
+    return budget;
+}

@@ -1,0 +1,94 @@
+/* Callers' takes, peeks and refunds. */
+#include "server/core/bucket.h"
+#include "server/core/shard_state.h"
+
+/* Items whose memory is asked for together before the first of them is decided. About as many
+ * cache misses as a core can have under way. */
+#define TAKE_GROUP 16
+
+static void take_fail(struct shard *shard, struct take_result *result, enum reason reason) {
+    *result = (struct take_result){.code = reason_code(reason), .reason = reason};
+    shard->counters.takes_failed++;
+}
+
+static void take_count(struct shard *shard, const struct shard_item *item, bool allowed) {
+    struct shard_counters *counters = &shard->counters;
+    switch (item->verb) {
+    case VERB_PEEK:
+        counters->peeks++;
+        break;
+    case VERB_REFUND:
+        counters->refunds++;
+        break;
+    case VERB_TAKE:
+        counters->takes_granted += allowed;
+        counters->takes_refused += !allowed;
+        counters->tokens_granted += allowed ? item->take.cost_tokens : 0;
+        break;
+    }
+}
+
+static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
+                               const struct shard_item *item, uint64_t hash,
+                               struct take_result *result) {
+    enum reason reason = shard->stopping ? REASON_STOPPING : slot_refusal(slot);
+    if (reason != REASON_NONE) {
+        return reason;
+    }
+    struct wanted wanted;
+    reason = plans_resolve(shard, slot, &item->take, hash, &wanted);
+    if (reason != REASON_NONE) {
+        return reason;
+    }
+    uint64_t before_ns[LIMITS_PER_PLAN_MAX] = {0};
+    uint32_t ref = bucket_find(shard, slot, hash, item->take.key);
+    if (ref != 0) {
+        const struct resident *resident = resident_at(&shard->arena, ref);
+        if ((resident->state & RESIDENT_UNREADABLE) != 0) {
+            return REASON_RECORD_UNREADABLE;
+        }
+        bucket_tats_under(shard, resident, &wanted, before_ns);
+    }
+    uint64_t after_ns[LIMITS_PER_PLAN_MAX];
+    memcpy(after_ns, before_ns, sizeof after_ns);
+    bucket_decide(wanted.terms, after_ns, item->verb, item->take.cost_tokens, shard->now_ns,
+                  result);
+    /* Only what changes something makes a bucket or puts it under other terms. */
+    if (memcmp(before_ns, after_ns, wanted.terms->limit_count * sizeof after_ns[0]) == 0) {
+        return REASON_NONE;
+    }
+    return bucket_commit(shard, slot, hash, item->take.key, ref, &wanted, after_ns);
+}
+
+void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t count) {
+    uint64_t hashes[TAKE_GROUP];
+    struct shard_slot *slots[TAKE_GROUP];
+    for (uint32_t base = 0; base < count; base += TAKE_GROUP) {
+        uint32_t group = count - base < TAKE_GROUP ? count - base : TAKE_GROUP;
+        for (uint32_t i = 0; i < group; i++) {
+            hashes[i] = key_hash(items[base + i].take.key);
+            slots[i] = &shard->slots[slot_of_hash(hashes[i], shard->options.slot_count).index];
+            __builtin_prefetch(slots[i]);
+        }
+        for (uint32_t i = 0; i < group; i++) {
+            table_prefetch(&slots[i]->buckets, table_tag(hashes[i]));
+        }
+        for (uint32_t i = 0; i < group; i++) {
+            uint32_t ref = table_candidate(&slots[i]->buckets, table_tag(hashes[i]));
+            if (ref != 0) {
+                __builtin_prefetch(resident_at(&shard->arena, ref));
+            }
+        }
+        for (uint32_t i = 0; i < group; i++) {
+            const struct shard_item *item = &items[base + i];
+            struct take_result *result = &shard->results[base + i];
+            enum reason reason = take_decide(shard, slots[i], item, hashes[i], result);
+            if (reason != REASON_NONE) {
+                take_fail(shard, result, reason);
+            } else {
+                take_count(shard, item, result->allowed);
+            }
+        }
+    }
+    shard->result_count = count;
+}
