@@ -140,7 +140,7 @@ void batches_form(struct router *router) {
         /* No batch was left for it: once more in the next turn. */
         if (link->used && link->takes.count + link->singles.count > 0 &&
             link->outstanding < router->options.batches_per_link_max) {
-            link_mark_dirty(router, index);
+            shard_link_mark_dirty(router, index);
         }
         index = next;
     }
@@ -235,8 +235,8 @@ void batch_reply(struct router *router, const struct router_event *event) {
                       &event->reply.verdicts[outcome == ROUTER_OUTCOME_ERROR ? 0 : position]);
     }
     batch_give(router, index);
-    link_mark_dirty(router, event->reply.link);
-    link_settle(router, event->reply.link);
+    shard_link_mark_dirty(router, event->reply.link);
+    shard_link_settle(router, event->reply.link);
 }
 
 void batches_lose(struct router *router, uint32_t link_index) {

@@ -155,7 +155,6 @@ void jobs_reclaim(struct router *router) {
         router->answered_jobs = job->next;
         job->next = router->job_free;
         router->job_free = index;
-        router->counters.pending_requests--;
     }
 }
 
@@ -220,6 +219,7 @@ static void job_answer(struct router *router, uint32_t index) {
     job->next = router->answered_jobs;
     router->answered_jobs = index;
     router->counters.answers++;
+    router->counters.pending_requests--;
 }
 
 void item_finish(struct router *router, uint32_t index, const struct take_result *take,

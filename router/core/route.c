@@ -24,7 +24,7 @@ void item_route(struct router *router, uint32_t index) {
         return;
     }
     item_move(router, index, ITEM_READY, link);
-    link_mark_dirty(router, link);
+    shard_link_mark_dirty(router, link);
 }
 
 /* Routes what is in the queue now; what is put back to its end meanwhile stays. */
@@ -50,7 +50,7 @@ static void backoff_route(struct router *router) {
 
 /* --- links ---------------------------------------------------------------------------------- */
 
-void link_mark_dirty(struct router *router, uint32_t index) {
+void shard_link_mark_dirty(struct router *router, uint32_t index) {
     struct shard_link *link = &router->links[index];
     if (!link->dirty) {
         link->dirty = true;
@@ -86,14 +86,14 @@ static void link_drop(struct router *router, uint32_t index) {
     link_order(router, ROUTER_LINK_CLOSE, index);
 }
 
-void link_settle(struct router *router, uint32_t index) {
+void shard_link_settle(struct router *router, uint32_t index) {
     struct shard_link *link = &router->links[index];
     if (link->used && !link->wanted && link->outstanding == 0) {
         link_drop(router, index);
     }
 }
 
-void link_report(struct router *router, uint32_t index, bool up) {
+void shard_link_report(struct router *router, uint32_t index, bool up) {
     assert(index < router->options.links_max);
     struct shard_link *link = &router->links[index];
     if (!link->used || link->up == up) {
@@ -105,7 +105,7 @@ void link_report(struct router *router, uint32_t index, bool up) {
         return;
     }
     link_lose(router, index);
-    link_settle(router, index);
+    shard_link_settle(router, index);
 }
 
 void links_check_silence(struct router *router) {
@@ -240,7 +240,7 @@ void view_adopt(struct router *router, const struct map *map, const struct plan_
     links_park_all(router);
     links_follow_map(router);
     for (uint32_t i = 0; i < router->options.links_max; i++) {
-        link_settle(router, i);
+        shard_link_settle(router, i);
     }
     queue_route(router, &router->parked);
     backoff_route(router);

@@ -141,7 +141,7 @@ void router_step(struct router *router, const struct router_event *event,
         batch_reply(router, event);
         break;
     case ROUTER_EVENT_LINK:
-        link_report(router, event->link.link, event->link.up);
+        shard_link_report(router, event->link.link, event->link.up);
         break;
     case ROUTER_EVENT_VIEW:
         view_adopt(router, event->view.map, event->view.plans);

@@ -40,6 +40,10 @@
  * centre; beyond it items queue, so that batches grow by themselves under load. */
 #define BATCHES_PER_LINK_MAX 64
 
+/* Batches outstanding on all links: a power of two. Arbitrary, but safe: 16 a link with the most
+ * shards, and the bound of each link with 256 of them. */
+#define BATCHES_MAX 16384
+
 /* Nanoseconds before a take that a shard could not decide is sent again: the first wait, doubling
  * up to the last. A slot is loaded or moved in about that time. */
 #define RETRY_FIRST_NS UINT64_C(5000000)
@@ -144,7 +148,7 @@ struct router_answer {
 /* A request to a shard. It ends by a REPLY event with its id, or by its link's end. */
 struct router_batch {
     uint32_t link;
-    uint32_t id; /* 31 bits; not used again for 2^31 / 16,384 batches at least */
+    uint32_t id; /* 31 bits; not used again before 2^31 others were, or nearly */
     bool many;   /* send as take_many; else as `verb` with takes[0] */
     enum verb verb;
     const struct take *const *takes;

@@ -23,10 +23,6 @@
 
 #define INDEX_NONE UINT32_MAX
 
-/* Batches outstanding on all links: a power of two. Arbitrary: 16 a link with the most shards, and
- * the bound of each link with 256. */
-#define BATCHES_MAX 16384
-
 /* How often links are looked at for batches that were never answered. */
 #define SILENCE_CHECK_NS (BATCH_ANSWER_NS / 10)
 
@@ -162,12 +158,12 @@ void item_route(struct router *router, uint32_t index);
 uint32_t link_of_hash(const struct router *router, uint64_t hash);
 
 void view_adopt(struct router *router, const struct map *map, const struct plan_set *plans);
-void link_report(struct router *router, uint32_t index, bool up);
+void shard_link_report(struct router *router, uint32_t index, bool up);
 void links_check_silence(struct router *router);
 
 /* Closes a link that no map wants and that has nothing outstanding. */
-void link_settle(struct router *router, uint32_t index);
-void link_mark_dirty(struct router *router, uint32_t index);
+void shard_link_settle(struct router *router, uint32_t index);
+void shard_link_mark_dirty(struct router *router, uint32_t index);
 
 /* --- batch.c: what goes to shards, and what comes back -------------------------------------- */
 

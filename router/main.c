@@ -1,0 +1,142 @@
+/* sluice-router: options, signals and one loop around a router. */
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "router/io/router_shell.h"
+#include "runtime/options.h"
+
+struct settings {
+    const char *listen;
+    const char *nodes;
+    uint64_t pending;
+    const char *log_level;
+    bool log_json;
+};
+
+static bool urls_check(const char *text, char *why, size_t why_size) {
+    struct url_list list;
+    return url_list_parse(text, &list, why, why_size);
+}
+
+static const struct option options[] = {
+    {.name = "listen",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct settings, listen),
+     .initial = "tcp://127.0.0.1:7400",
+     .metavar = "URL,...",
+     .help = "Where clients come in, one or more nng URLs.",
+     .check = urls_check},
+    {.name = "nodes",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct settings, nodes),
+     .initial = "tcp://127.0.0.1:7590",
+     .metavar = "URL,...",
+     .help = "Endpoints of nodes to learn the map from, control or shard; one that answers is "
+             "enough.",
+     .check = urls_check},
+    {.name = "pending",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct settings, pending),
+     .initial = "65536",
+     .min = TAKES_PER_REQUEST_MAX,
+     .max = PENDING_ITEMS_MAX,
+     .help = "Takes that may wait for an answer; beyond it requests are refused as OVERLOADED."},
+    {.name = "log_level",
+     .kind = OPTION_CHOICE,
+     .offset = offsetof(struct settings, log_level),
+     .initial = "info",
+     .choices = "debug|info|warn|error",
+     .help = "The least that is logged."},
+    {.name = "log_json",
+     .kind = OPTION_SWITCH,
+     .offset = offsetof(struct settings, log_json),
+     .initial = "false",
+     .help = "Log lines as JSON."},
+};
+
+static const struct options_program program = {
+    .name = "sluice-router",
+    .summary = "Takes requests from clients and forwards each to the shard that owns its key.",
+    .examples = "  sluice-router --nodes tcp://10.0.0.1:7590,tcp://10.0.0.2:7590\n"
+                "  sluice-router --listen tcp://0.0.0.0:7400 --log-json\n"
+                "  SLUICE_NODES=tcp://10.0.0.1:7590 sluice-router --config router.yaml\n",
+    .options = options,
+    .option_count = sizeof options / sizeof options[0],
+};
+
+struct process {
+    uv_signal_t signals[2];
+    struct log log;
+    struct router_shell *shell; /* NULL: stopping */
+};
+
+static void on_stopped(void *ctx) {
+    struct process *process = ctx;
+    for (int i = 0; i < 2; i++) {
+        uv_close((uv_handle_t *)&process->signals[i], NULL);
+    }
+}
+
+static void on_signal(uv_signal_t *handle, int signal_number) {
+    struct process *process = handle->data;
+    if (process->shell == NULL) {
+        return;
+    }
+    log_info(&process->log, "stopping: %s", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
+    router_shell_stop(process->shell, on_stopped, process);
+    process->shell = NULL;
+}
+
+static int serve(const struct settings *settings) {
+    uv_loop_t loop;
+    struct process process = {0};
+    struct router_settings router = {.items_max = (uint32_t)settings->pending};
+    char why[512];
+    enum log_level level = LOG_LEVEL_INFO;
+    log_level_parse(settings->log_level, &level);
+    log_init(&process.log, level, settings->log_json, STDERR_FILENO, "router");
+    url_list_parse(settings->listen, &router.listen, why, sizeof why);
+    url_list_parse(settings->nodes, &router.nodes, why, sizeof why);
+
+    if (uv_loop_init(&loop) != 0) {
+        log_error(&process.log, "cannot make an event loop");
+        return EXIT_FAILURE;
+    }
+    int result = router_shell_open(&process.shell, &loop, &router, &process.log, why, sizeof why);
+    if (result != 0) {
+        log_error(&process.log, "%s (see --listen)", why);
+    } else {
+        for (int i = 0; i < 2; i++) {
+            uv_signal_init(&loop, &process.signals[i]);
+            process.signals[i].data = &process;
+            uv_signal_start(&process.signals[i], on_signal, i == 0 ? SIGTERM : SIGINT);
+        }
+        for (uint32_t i = 0; router_shell_url(process.shell, i) != NULL; i++) {
+            log_info(&process.log, "serving at %s, nodes %s", router_shell_url(process.shell, i),
+                     settings->nodes);
+        }
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    return result == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv) {
+    struct settings settings = {0};
+    signal(SIGPIPE, SIG_IGN);
+    switch (options_load(&program, argc, argv, &settings)) {
+    case OPTIONS_HELP:
+        return EXIT_SUCCESS;
+    case OPTIONS_INVALID:
+        return 2;
+    case OPTIONS_OK:
+        break;
+    }
+    int status = serve(&settings);
+    options_free(&program, &settings);
+    return status;
+}
