@@ -258,7 +258,7 @@ start_router() {
     launch router "$bin/sluice-router" --listen "tcp://127.0.0.1:$router_port" --nodes "$controls"
     wait_ready router "tcp://127.0.0.1:$router_port" \
         "If its port was taken meanwhile, run this again." \
-        "$bin/sluicectl" --router "tcp://127.0.0.1:$router_port" status
+        "$bin/sluicectl" --control "tcp://127.0.0.1:$router_port" status
 }
 
 # Without a map nobody owns anything; without plans a take that names none has no terms.
@@ -316,7 +316,7 @@ A cluster of $nodes nodes with $shards shards each is running. Try next, from $r
 
   $ctl --router $router take alice 5
   $ctl --router $router peek alice
-  $ctl --router $router status
+  $ctl --control $router status
   $ctl --control tcp://127.0.0.1:$control_port_1 nodes
 
 With nng's own tool, which knows nothing of Sluice (take 1 token of key "alice"):
@@ -407,7 +407,8 @@ status() {
     done
     if load_ports && [ -n "$(pid_of router)" ]; then
         say
-        "$bin/sluicectl" --router "tcp://127.0.0.1:$router_port" status || down=1
+        "$bin/sluicectl" --control "tcp://127.0.0.1:$router_port" status || down=1
+        say
         "$bin/sluicectl" --control "tcp://127.0.0.1:$control_port_1" nodes || down=1
     fi
     return $down

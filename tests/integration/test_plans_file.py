@@ -78,7 +78,7 @@ class PlansFileTest(unittest.TestCase):
         for name, text, line, holds in MISTAKES:
             with self.subTest(name):
                 status, out = self.validate(text)
-                self.assertIn(status, (1, 2, 4), out)
+                self.assertEqual(status, 5, out)
                 self.assertIn(self.path + (":%d" % line if line else ""), out)
                 for word in holds:
                     self.assertIn(word, out)
