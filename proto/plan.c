@@ -1,7 +1,6 @@
 #include "proto/plan.h"
 
 #include <assert.h>
-#include <ctype.h>
 
 #include "proto/slot.h"
 
@@ -46,13 +45,18 @@ bool durability_of_text(struct bytes text, enum durability *durability) {
     return found >= 0;
 }
 
+/* Of ASCII, whatever the locale. */
+static bool is_letter_or_digit(uint8_t c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 bool name_valid(struct bytes text) {
-    if (text.size == 0 || text.size > NAME_BYTES_MAX || !isalnum(text.data[0])) {
+    if (text.size == 0 || text.size > NAME_BYTES_MAX || !is_letter_or_digit(text.data[0])) {
         return false;
     }
     for (uint32_t i = 0; i < text.size; i++) {
         uint8_t c = text.data[i];
-        if (c >= 0x80 || (!isalnum(c) && c != '_' && c != '-' && c != '.')) {
+        if (!is_letter_or_digit(c) && c != '_' && c != '-' && c != '.') {
             return false;
         }
     }
