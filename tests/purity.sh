@@ -8,7 +8,7 @@
 set -euo pipefail
 
 # What a C compiler may call for plain code: copies, 128-bit arithmetic, failed checks.
-plain='memcpy|memmove|memset|memcmp|strlen|__(memcpy|memmove|memset)_chk|__u?(div|mod|divmod|mul)ti[34]'
+plain='memcpy|memmove|memset|memcmp|memchr|strlen|__(memcpy|memmove|memset)_chk|__u?(div|mod|divmod|mul)ti[34]'
 plain+='|__assert_fail|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_'
 # What proto needs beside: texts of faults, and the hash of a key.
 proto_plain="$plain|vsnprintf|snprintf|__v?snprintf_chk|XXH3_64bits"

@@ -38,7 +38,7 @@ class IdleTest(ClusterTest):
                 if b"the-end" in line:
                     break
                 command = line.split(b"] ", 1)[1].split(b" ")[0].strip(b'"').lower()
-                if command not in READS and b"}:node:" not in line:
+                if command not in READS and b"}:node" not in line:
                     writes.append(line)
         self.assertEqual(before, after)
         self.assertEqual(writes, [])

@@ -19,7 +19,7 @@ MISTAKES = [
     ("unknown field", "defualt: a\n" + GOOD.split("\n", 1)[1], 1, ["defualt", "default"]),
     ("field twice", GOOD + "default: a\n", 5, ["default", "twice"]),
     ("plan twice", GOOD + "  a:\n    limits: [{rate: 1}]\n", 5, ["a", "twice"]),
-    ("default unknown", GOOD.replace("default: a", "default: b"), 1, ["default", "b"]),
+    ("default unknown", GOOD.replace("default: a", "default: b"), 1, ["default", "no plan"]),
     ("default a list", GOOD.replace("default: a", "default: [a]"), 1, ["default", "list"]),
     ("plans a list", "plans:\n  - a\n", 2, ["plans", "mapping", "list"]),
     ("plan a number", HEAD + "  a: 5\n", 3, ["plans.a", "mapping", "5"]),
