@@ -66,7 +66,9 @@ bool name_valid(struct bytes text) {
 struct name name_of(struct bytes valid) {
     assert(valid.size <= NAME_BYTES_MAX);
     struct name name = {.size = (uint8_t)valid.size};
-    memcpy(name.text, valid.data, valid.size);
+    if (valid.size > 0) {
+        memcpy(name.text, valid.data, valid.size);
+    }
     return name;
 }
 
