@@ -36,7 +36,8 @@ struct endpoint;
 /* Bytes of one read from a peer, so that one peer cannot starve the others in a turn. */
 #define ENDPOINT_READ_BYTES (256u << 10)
 
-/* Requests that a libnng endpoint takes in before it waits for replies (contexts). */
+/* Requests that a libnng endpoint takes in before it waits for replies (contexts). A request that
+ * is never answered holds its place until the endpoint is closed: answer every one. */
 #define ENDPOINT_NNG_CONTEXTS 256
 
 struct endpoint_caller {
@@ -70,15 +71,16 @@ struct endpoint_counters {
 };
 
 /* Opens `url` (zero-terminated, copied) on `loop`. On success 0 and *out owns the endpoint; else -1
- * and `why` says what failed and how to mend it ("address in use: ..."). */
+ * and `why` says what failed and how to mend it ("address in use: ..."); handles that were opened
+ * meanwhile are closed by the loop, so run it once more before it goes. */
 int endpoint_open(struct endpoint **out, uv_loop_t *loop, const char *url,
                   const struct endpoint_handler *handler, char *why, size_t why_size);
 
 /* The URL it listens at, with the port the system chose where `url` said 0. */
 const char *endpoint_url(const struct endpoint *endpoint);
 
-/* Queues a reply; `body` is copied. Written at the end of the turn if called within a handler, else
- * by endpoint_flush. */
+/* Queues a reply, at most one a request; `body` is copied. Written at the end of the turn if called
+ * within a handler, else by endpoint_flush. */
 void endpoint_reply(struct endpoint *endpoint, const struct endpoint_caller *caller,
                     struct bytes body);
 void endpoint_flush(struct endpoint *endpoint);

@@ -6,13 +6,16 @@
  * with back-off and jitter, until closed.
  *
  * Guarantees: each request sent gets at most one on_reply; requests that were outstanding when the
- * connection was lost get none: on_down says so once for all of them.
+ * connection was lost get none: on_down says so once for all of them. Handlers are called from the
+ * loop only, never from within a function of this header. A reply above MESSAGE_BYTES_MAX is thrown
+ * away (its request gets none); a length above MESSAGE_DRAIN_BYTES_MAX drops the connection.
  */
 #ifndef SLUICE_RUNTIME_LINK_H
 #define SLUICE_RUNTIME_LINK_H
 
 #include <uv.h>
 
+#include "proto/bounds.h"
 #include "proto/bytes.h"
 
 struct link;

@@ -13,7 +13,8 @@
 
 struct mailbox;
 
-/* `on_message` runs on the loop's thread, once a message. `capacity` in messages. NULL: no memory. */
+/* `on_message` runs on the loop's thread, once a message. `capacity` in messages. NULL: no memory.
+ */
 struct mailbox *mailbox_create(uv_loop_t *loop, uint32_t capacity,
                                void (*on_message)(void *ctx, void *message), void *ctx);
 

@@ -3,7 +3,12 @@
  * (SLUICE_SNAPSHOT_INTERVAL) and a YAML file (snapshot_interval: 100ms, read with --config FILE)
  * all come from it, and so does --help. The nearest wins: flag, then environment, then file, then
  * default. Every value is checked at start; a bad one is named with where it stood (flag, variable,
- * file:line), what was expected, and an example.
+ * file:line), what was expected, and an example. A variable that is set but empty counts as not
+ * set.
+ *
+ * --config, --help and --version belong to every program; SLUICE_CONFIG names the file as well.
+ * Called once, before threads start (it reads the environment and prints). The header declares a
+ * `struct option` of its own: don't include <getopt.h> or <argp.h> beside it.
  */
 #ifndef SLUICE_RUNTIME_OPTIONS_H
 #define SLUICE_RUNTIME_OPTIONS_H
@@ -24,21 +29,21 @@ enum option_kind {
 struct option {
     const char *name; /* lower case with '_' ("snapshot_interval"); the flag has '-' instead */
     enum option_kind kind;
-    size_t offset;         /* of the field in the program's settings struct */
-    const char *initial;   /* the default, as text; NULL: none (text stays NULL, numbers 0) */
-    uint64_t min, max;     /* for numbers, sizes, durations */
-    const char *choices;   /* for OPTION_CHOICE */
-    const char *metavar;   /* "URL", "N"; NULL: from the kind */
-    const char *help;      /* one sentence */
-    bool secret;           /* environment or file only, never a flag, never shown */
+    size_t offset;       /* of the field in the program's settings struct */
+    const char *initial; /* the default, as text; NULL: none (text stays NULL, numbers 0) */
+    uint64_t min, max;   /* for numbers, sizes, durations; max 0: no upper bound */
+    const char *choices; /* for OPTION_CHOICE */
+    const char *metavar; /* "URL", "N"; NULL: from the kind */
+    const char *help;    /* one sentence */
+    bool secret;         /* environment or file only, never a flag, never shown */
     /* A check of its own, may be NULL: true, or false with the reason in `why`. */
     bool (*check)(const char *text, char *why, size_t why_size);
 };
 
 struct options_program {
-    const char *name;        /* "sluice-node" */
-    const char *summary;     /* one line under the usage */
-    const char *examples;    /* shown at the end of --help */
+    const char *name;     /* "sluice-node" */
+    const char *summary;  /* one line under the usage */
+    const char *examples; /* shown at the end of --help */
     const struct option *options;
     size_t option_count;
 };

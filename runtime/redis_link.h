@@ -4,6 +4,9 @@
  * Belongs to one loop. Commands are hiredis's, answered in order. When the connection is lost every
  * outstanding command gets a NULL reply, then on_down is called; a new attempt follows with
  * jittered back-off until closed. Commands given while it is down fail at once (false).
+ *
+ * Up means that Redis answers: a server that is still loading its data, or wants a password it was
+ * not given, is down with Redis's own word for it (LOADING, NOAUTH, WRONGPASS) in `why`.
  */
 #ifndef SLUICE_RUNTIME_REDIS_LINK_H
 #define SLUICE_RUNTIME_REDIS_LINK_H
@@ -24,6 +27,10 @@
 /* Milliseconds that the oldest outstanding command may wait before the link is taken for dead and
  * opened anew: longer than any pause of a healthy Redis (fork, fsync), far shorter than a night. */
 #define REDIS_COMMAND_MS 5000
+
+/* Commands outstanding, above which redis_link_send refuses. Arbitrary, but safe: a shard holds far
+ * fewer, and a runaway caller is stopped before it has used a gigabyte. */
+#define REDIS_OUTSTANDING_MAX (1u << 20)
 
 /* redis://[user@]host[:port][/database] or unix:///path. No password: it would be seen in argv. */
 struct redis_address {
@@ -54,8 +61,8 @@ struct redis_link *redis_link_open(uv_loop_t *loop, const struct redis_address *
 bool redis_link_is_up(const struct redis_link *link);
 
 /* Sends a command given as argv with lengths (copied). `on_reply` gets hiredis's reply, borrowed
- * for the call, or NULL if the connection was lost before it came. False: the link is down and
- * `on_reply` will not be called. */
+ * for the call, or NULL if the connection was lost before it came. False: the link is down,
+ * or REDIS_OUTSTANDING_MAX are outstanding, and `on_reply` will not be called. */
 typedef void (*redis_reply_fn)(void *ctx, redisReply *reply);
 bool redis_link_send(struct redis_link *link, int argc, const char **argv, const size_t *sizes,
                      redis_reply_fn on_reply, void *ctx);

@@ -1,0 +1,61 @@
+#include "runtime/endpoint.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "runtime/endpoint_impl.h"
+
+int endpoint_open(struct endpoint **out, uv_loop_t *loop, const char *url,
+                  const struct endpoint_handler *handler, char *why, size_t why_size) {
+    assert(handler->on_request != NULL && handler->on_oversize != NULL);
+    assert(handler->on_turn != NULL);
+    if (strlen(url) > ENDPOINT_BYTES_MAX) {
+        snprintf(why, why_size, "the URL is longer than %d bytes", ENDPOINT_BYTES_MAX);
+        return -1;
+    }
+    if (strncmp(url, "tcp://", strlen("tcp://")) == 0)
+        return endpoint_sp_open(out, loop, url, handler, why, why_size);
+    return endpoint_nng_open(out, loop, url, handler, why, why_size);
+}
+
+const char *endpoint_url(const struct endpoint *endpoint) {
+    return endpoint->url;
+}
+
+void endpoint_reply(struct endpoint *endpoint, const struct endpoint_caller *caller,
+                    struct bytes body) {
+    assert(!endpoint->closing);
+    endpoint->kind->reply(endpoint, caller, body);
+}
+
+void endpoint_flush(struct endpoint *endpoint) {
+    assert(!endpoint->closing);
+    endpoint->kind->flush(endpoint);
+}
+
+bool endpoint_caller_is_local(const struct endpoint *endpoint,
+                              const struct endpoint_caller *caller) {
+    return endpoint->kind->caller_is_local(endpoint, caller);
+}
+
+const struct endpoint_counters *endpoint_counters(const struct endpoint *endpoint) {
+    if (endpoint->kind->count != NULL)
+        endpoint->kind->count((struct endpoint *)endpoint);
+    return &endpoint->counters;
+}
+
+void endpoint_stop(struct endpoint *endpoint) {
+    if (endpoint->stopped)
+        return;
+    endpoint->stopped = true;
+    endpoint->kind->stop(endpoint);
+}
+
+void endpoint_close(struct endpoint *endpoint, void (*on_closed)(void *ctx), void *ctx) {
+    assert(!endpoint->closing);
+    endpoint_stop(endpoint);
+    endpoint->closing = true;
+    endpoint->on_closed = on_closed;
+    endpoint->closed_ctx = ctx;
+    endpoint->kind->close(endpoint);
+}

@@ -1,0 +1,449 @@
+#include "runtime/redis_link.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "runtime/redis_uv.h"
+#include "runtime/retry.h"
+
+/* Milliseconds that a reply may still take when the watchdog has found it overdue: it may wait in
+ * our own socket, if it was this process that stood still. */
+#define REDIS_GRACE_MS 100
+
+/* Bytes of a reason, cut beyond. */
+#define REDIS_WHY_BYTES_MAX 256
+
+/*
+ *       +--------------------------------------------------------------------+
+ *       v                                                                    |
+ *    RESTING --time--> RESOLVING --> CONNECTING --> LOGIN --> UP --> FALLING-+
+ *                          |             |            |                 ^
+ *                          +-------------+------------+-----------------+
+ *
+ * FALLING waits until hiredis has let go of the connection (or the resolver has come back). Every
+ * state may go to CLOSED, which is final.
+ */
+enum redis_state {
+    REDIS_STATE_RESTING,
+    REDIS_STATE_RESOLVING,
+    REDIS_STATE_CONNECTING,
+    REDIS_STATE_LOGIN,
+    REDIS_STATE_UP,
+    REDIS_STATE_FALLING,
+    REDIS_STATE_CLOSED,
+};
+
+#define MAY(state) (1u << REDIS_STATE_##state)
+static const struct {
+    const char *name;
+    uint32_t next;
+} states[] = {
+    [REDIS_STATE_RESTING] = {"resting", MAY(RESOLVING) | MAY(CLOSED)},
+    [REDIS_STATE_RESOLVING] = {"resolving", MAY(CONNECTING) | MAY(FALLING) | MAY(CLOSED)},
+    [REDIS_STATE_CONNECTING] = {"connecting", MAY(LOGIN) | MAY(FALLING) | MAY(CLOSED)},
+    [REDIS_STATE_LOGIN] = {"login", MAY(UP) | MAY(FALLING) | MAY(CLOSED)},
+    [REDIS_STATE_UP] = {"up", MAY(FALLING) | MAY(CLOSED)},
+    [REDIS_STATE_FALLING] = {"falling", MAY(RESTING) | MAY(CLOSED)},
+    [REDIS_STATE_CLOSED] = {"closed", 0},
+};
+#undef MAY
+
+/* A command that was sent. It leaves the link's list when it is answered, by Redis or with NULL;
+ * the memory goes when hiredis has called back, which may be later. */
+struct command {
+    struct redis_link *link;
+    redis_reply_fn on_reply;
+    void *ctx;
+    uint64_t sent_ms;
+    bool answered;
+    TAILQ_ENTRY(command) entry;
+};
+
+struct redis_link {
+    uv_loop_t *loop;
+    struct redis_address address;
+    char *password; /* NULL: none */
+    struct redis_link_handler handler;
+    enum redis_state state;
+    bool was_up;  /* of the connection that is falling */
+    bool overdue; /* the watchdog has fired, grace runs */
+    bool resolving;
+    redisAsyncContext *context;
+    uv_getaddrinfo_t resolve;
+    uv_timer_t timer;    /* the next attempt, or the end of this one */
+    uv_timer_t watchdog; /* runs while commands are outstanding */
+    uint32_t handles_open;
+    struct retry retry;
+    size_t outstanding;
+    TAILQ_HEAD(command_list, command) commands;
+    char why[REDIS_WHY_BYTES_MAX];
+    void (*on_closed)(void *ctx);
+    void *closed_ctx;
+};
+
+static void link_move(struct redis_link *link, enum redis_state next) {
+    assert(states[link->state].next & 1u << next);
+    link->state = next;
+}
+
+/* --- commands ----------------------------------------------------------------------------------
+ */
+
+static void command_answer(struct command *command, redisReply *reply) {
+    struct redis_link *link = command->link;
+    TAILQ_REMOVE(&link->commands, command, entry);
+    link->outstanding--;
+    command->answered = true;
+    command->on_reply(command->ctx, reply);
+}
+
+static void commands_fail(struct redis_link *link) {
+    struct command *command;
+    while ((command = TAILQ_FIRST(&link->commands)) != NULL)
+        command_answer(command, NULL);
+}
+
+static void link_falls(struct redis_link *link) {
+    if (link->state == REDIS_STATE_FALLING || link->state == REDIS_STATE_CLOSED)
+        return;
+    link->was_up = link->state == REDIS_STATE_UP;
+    link_move(link, REDIS_STATE_FALLING);
+    uv_timer_stop(&link->timer);
+    uv_timer_stop(&link->watchdog);
+}
+
+static void on_command_reply(redisAsyncContext *context, void *reply, void *data) {
+    struct command *command = data;
+    if (!command->answered) {
+        struct redis_link *link = command->link;
+        if (reply == NULL)
+            link_falls(link); /* before the caller hears of it: it may want to send again */
+        link->overdue = false;
+        command_answer(command, reply);
+    }
+    free(command);
+}
+
+static void on_watchdog(uv_timer_t *timer);
+
+static void watchdog_arm(struct redis_link *link, uint64_t ms) {
+    uv_timer_start(&link->watchdog, on_watchdog, ms, 0);
+}
+
+/* --- falling and resting -----------------------------------------------------------------------
+ */
+
+static void on_timer(uv_timer_t *timer);
+
+static void link_free_if_done(struct redis_link *link) {
+    if (link->handles_open > 0 || link->context != NULL || link->resolving)
+        return;
+    void (*on_closed)(void *ctx) = link->on_closed;
+    void *ctx = link->closed_ctx;
+    if (link->password != NULL) {
+        explicit_bzero(link->password, strlen(link->password));
+        free(link->password);
+    }
+    free(link);
+    if (on_closed != NULL)
+        on_closed(ctx);
+}
+
+/* Nothing of the last attempt is left: rest, then try again. */
+static void link_rest(struct redis_link *link) {
+    link_move(link, REDIS_STATE_RESTING);
+    uv_timer_start(&link->timer, on_timer, retry_next(&link->retry), 0);
+    char why[REDIS_WHY_BYTES_MAX];
+    memcpy(why, link->why, sizeof why);
+    link->why[0] = '\0';
+    link->handler.on_down(link->handler.ctx, link, link->was_up, why);
+}
+
+static void why_set(struct redis_link *link, const char *what, const char *detail) {
+    if (link->why[0] == '\0') /* the first reason is the true one */
+        snprintf(link->why, sizeof link->why, "%s%s%s", what, detail[0] != '\0' ? ": " : "",
+                 detail);
+}
+
+/* hiredis is about to free the connection, for whatever reason. */
+static void on_context_gone(void *ctx, const redisAsyncContext *context) {
+    struct redis_link *link = ctx;
+    link_falls(link);
+    commands_fail(link);
+    link->context = NULL;
+    if (link->state == REDIS_STATE_CLOSED) {
+        link_free_if_done(link);
+        return;
+    }
+    why_set(link, link->was_up ? "connection lost" : "cannot connect",
+            context->c.errstr[0] != '\0' ? context->c.errstr : "");
+    link_rest(link);
+}
+
+/* Gives the connection up; on_down follows when hiredis lets go, which is at once unless this is
+ * called from one of its callbacks. */
+static void link_drop(struct redis_link *link, const char *what, const char *detail) {
+    why_set(link, what, detail);
+    link_falls(link);
+    if (link->context != NULL)
+        redisAsyncFree(link->context);
+    else if (!link->resolving)
+        link_rest(link);
+}
+
+static void on_watchdog(uv_timer_t *timer) {
+    struct redis_link *link = timer->data;
+    const struct command *oldest = TAILQ_FIRST(&link->commands);
+    if (oldest == NULL)
+        return;
+    uint64_t waited_ms = uv_now(link->loop) - oldest->sent_ms;
+    if (waited_ms < REDIS_COMMAND_MS) {
+        link->overdue = false;
+        watchdog_arm(link, REDIS_COMMAND_MS - waited_ms);
+    } else if (!link->overdue) {
+        link->overdue = true;
+        watchdog_arm(link, REDIS_GRACE_MS);
+    } else {
+        char detail[64];
+        snprintf(detail, sizeof detail, "no answer for %llu ms", (unsigned long long)waited_ms);
+        link_drop(link, "connection given up", detail);
+    }
+}
+
+/* --- login -------------------------------------------------------------------------------------
+ */
+
+/* A step of the login was answered: true if it was not refused. */
+static bool login_step_ok(struct redis_link *link, const redisReply *reply, const char *what) {
+    if (link->state != REDIS_STATE_LOGIN || reply == NULL)
+        return false;
+    if (reply->type != REDIS_REPLY_ERROR)
+        return true;
+    link_drop(link, what, reply->str);
+    return false;
+}
+
+static void on_auth(redisAsyncContext *context, void *reply, void *data) {
+    (void)login_step_ok(data, reply, "login refused");
+}
+
+static void on_select(redisAsyncContext *context, void *reply, void *data) {
+    (void)login_step_ok(data, reply, "database refused");
+}
+
+/* Errors of PING that say nothing against the connection: a user who may not ping, and a server
+ * that refuses writes, which is for the writers to find out. */
+static bool ping_error_is_harmless(const redisReply *reply) {
+    return strncmp(reply->str, "NOPERM", strlen("NOPERM")) == 0 ||
+           strncmp(reply->str, "MISCONF", strlen("MISCONF")) == 0;
+}
+
+/* The last step: it also finds out that a password is needed, or that Redis is still loading. */
+static void on_ping(redisAsyncContext *context, void *data_reply, void *data) {
+    struct redis_link *link = data;
+    const redisReply *reply = data_reply;
+    bool harmless =
+        reply != NULL && reply->type == REDIS_REPLY_ERROR && ping_error_is_harmless(reply);
+    if (link->state != REDIS_STATE_LOGIN)
+        return;
+    if (!harmless && !login_step_ok(link, reply, "not ready"))
+        return;
+    link_move(link, REDIS_STATE_UP);
+    uv_timer_stop(&link->timer);
+    retry_reset(&link->retry);
+    link->overdue = false;
+    link->handler.on_up(link->handler.ctx, link);
+}
+
+static int login_send(struct redis_link *link) {
+    redisAsyncContext *context = link->context;
+    const char *password = link->password != NULL ? link->password : "";
+    int status = REDIS_OK;
+    if (link->address.user[0] != '\0')
+        status =
+            redisAsyncCommand(context, on_auth, link, "AUTH %s %s", link->address.user, password);
+    else if (password[0] != '\0')
+        status = redisAsyncCommand(context, on_auth, link, "AUTH %s", password);
+    if (status == REDIS_OK && link->address.database != 0)
+        status = redisAsyncCommand(context, on_select, link, "SELECT %d", link->address.database);
+    if (status == REDIS_OK)
+        status = redisAsyncCommand(context, on_ping, link, "PING");
+    return status;
+}
+
+static void on_connect(const redisAsyncContext *context, int status) {
+    struct redis_link *link = context->data;
+    if (status != REDIS_OK || link->state != REDIS_STATE_CONNECTING)
+        return; /* hiredis frees it: on_context_gone follows */
+    link_move(link, REDIS_STATE_LOGIN);
+    /* Freeing is not allowed in this callback (0.14): the timer does it. */
+    if (login_send(link) != REDIS_OK)
+        uv_timer_start(&link->timer, on_timer, 0, 0);
+}
+
+/* --- connecting --------------------------------------------------------------------------------
+ */
+
+static void link_connect(struct redis_link *link, const char *host) {
+    link_move(link, REDIS_STATE_CONNECTING);
+    bool local = link->address.port == 0;
+    redisAsyncContext *context =
+        local ? redisAsyncConnectUnix(host) : redisAsyncConnect(host, link->address.port);
+    if (context == NULL) {
+        link_drop(link, "cannot connect", "no memory");
+        return;
+    }
+    bool attached =
+        context->err == 0 && redis_uv_attach(context, link->loop, on_context_gone, link);
+    if (!attached) {
+        char why[REDIS_WHY_BYTES_MAX];
+        snprintf(why, sizeof why, "%s", context->err != 0 ? context->errstr : "no memory");
+        redisAsyncFree(context);
+        link_drop(link, "cannot connect", why);
+        return;
+    }
+    link->context = context;
+    context->data = link;
+    if (!local)
+        (void)redisEnableKeepAlive(&context->c);
+    redisAsyncSetConnectCallback(context, on_connect);
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *found) {
+    struct redis_link *link = request->data;
+    link->resolving = false;
+    char host[64];
+    if (status == 0)
+        status = uv_ip_name(found->ai_addr, host, sizeof host);
+    uv_freeaddrinfo(found);
+    if (link->state == REDIS_STATE_CLOSED)
+        link_free_if_done(link);
+    else if (link->state == REDIS_STATE_FALLING)
+        link_rest(link);
+    else if (status == 0)
+        link_connect(link, host);
+    else
+        link_drop(link, "cannot look up the host", uv_strerror(status));
+}
+
+/* hiredis would look names up itself, and block the loop meanwhile. */
+static void link_attempt(struct redis_link *link) {
+    link_move(link, REDIS_STATE_RESOLVING);
+    uv_timer_start(&link->timer, on_timer, REDIS_CONNECT_MS, 0);
+    unsigned char number[16];
+    const char *host = link->address.host;
+    if (link->address.port == 0 || uv_inet_pton(AF_INET, host, number) == 0 ||
+        uv_inet_pton(AF_INET6, host, number) == 0) {
+        link_connect(link, host);
+        return;
+    }
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    link->resolve.data = link;
+    int status = uv_getaddrinfo(link->loop, &link->resolve, on_resolved, host, NULL, &hints);
+    link->resolving = status == 0;
+    if (status != 0)
+        link_drop(link, "cannot look up the host", uv_strerror(status));
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct redis_link *link = timer->data;
+    switch (link->state) {
+    case REDIS_STATE_RESTING:
+        link_attempt(link);
+        break;
+    case REDIS_STATE_RESOLVING:
+        link_drop(link, "cannot look up the host", "no answer in time");
+        uv_cancel((uv_req_t *)&link->resolve);
+        break;
+    case REDIS_STATE_CONNECTING:
+        link_drop(link, "cannot connect", "no answer in time");
+        break;
+    case REDIS_STATE_LOGIN:
+        link_drop(link, "login failed", "no answer in time");
+        break;
+    default:
+        assert(false);
+    }
+}
+
+/* --- what redis_link.h offers ------------------------------------------------------------------
+ */
+
+struct redis_link *redis_link_open(uv_loop_t *loop, const struct redis_address *address,
+                                   const char *password, const struct redis_link_handler *handler) {
+    assert(handler->on_up != NULL && handler->on_down != NULL);
+    struct redis_link *link = calloc(1, sizeof *link);
+    if (link == NULL)
+        return NULL;
+    if (password != NULL && password[0] != '\0') {
+        link->password = strdup(password);
+        if (link->password == NULL) {
+            free(link);
+            return NULL;
+        }
+    }
+    link->loop = loop;
+    link->address = *address;
+    link->handler = *handler;
+    retry_init(&link->retry, REDIS_RETRY_FIRST_MS, REDIS_RETRY_LAST_MS,
+               uv_hrtime() ^ (uint64_t)(uintptr_t)link);
+    TAILQ_INIT(&link->commands);
+    uv_timer_init(loop, &link->timer);
+    uv_timer_init(loop, &link->watchdog);
+    link->handles_open = 2;
+    link->timer.data = link->watchdog.data = link;
+    uv_timer_start(&link->timer, on_timer, 0, 0);
+    return link;
+}
+
+bool redis_link_is_up(const struct redis_link *link) {
+    return link->state == REDIS_STATE_UP;
+}
+
+bool redis_link_send(struct redis_link *link, int argc, const char **argv, const size_t *sizes,
+                     redis_reply_fn on_reply, void *ctx) {
+    assert(on_reply != NULL);
+    if (link->state != REDIS_STATE_UP || link->outstanding >= REDIS_OUTSTANDING_MAX)
+        return false;
+    struct command *command = calloc(1, sizeof *command);
+    if (command == NULL)
+        return false;
+    *command = (struct command){
+        .link = link, .on_reply = on_reply, .ctx = ctx, .sent_ms = uv_now(link->loop)};
+    if (redisAsyncCommandArgv(link->context, on_command_reply, command, argc, argv, sizes) !=
+        REDIS_OK) {
+        free(command);
+        return false;
+    }
+    TAILQ_INSERT_TAIL(&link->commands, command, entry);
+    link->outstanding++;
+    if (!uv_is_active((uv_handle_t *)&link->watchdog))
+        watchdog_arm(link, REDIS_COMMAND_MS);
+    return true;
+}
+
+size_t redis_link_outstanding(const struct redis_link *link) {
+    return link->outstanding;
+}
+
+static void on_handle_closed(uv_handle_t *handle) {
+    struct redis_link *link = handle->data;
+    link->handles_open--;
+    link_free_if_done(link);
+}
+
+void redis_link_close(struct redis_link *link, void (*on_closed)(void *ctx), void *ctx) {
+    link_move(link, REDIS_STATE_CLOSED);
+    link->on_closed = on_closed;
+    link->closed_ctx = ctx;
+    commands_fail(link);
+    if (link->resolving)
+        uv_cancel((uv_req_t *)&link->resolve);
+    uv_close((uv_handle_t *)&link->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&link->watchdog, on_handle_closed);
+    if (link->context != NULL)
+        redisAsyncFree(link->context);
+}
