@@ -4,3 +4,5 @@ foreach(part core retry deadline)
         SOURCES ${dir}/test_router_${part}.c ${dir}/test_router_fixture.c
         LINK sluice_router_core)
 endforeach()
+sluice_test(router_io SOURCES ${dir}/test_router_io.c ${dir}/test_router_io_fixture.c
+    LINK sluice_router)
