@@ -282,10 +282,22 @@ static void document_parse(struct plans_yaml *yaml, struct plan_set *set) {
     }
 }
 
-static void syntax_mistake(yaml_parser_t *parser, struct plans_mistakes *mistakes) {
+/* libyaml reads ahead, so the place of bytes that are no text is counted here. */
+static void text_mistake(struct bytes text, const yaml_parser_t *parser,
+                         struct plans_mistakes *mistakes) {
+    size_t line = 0, column = 0;
+    for (size_t i = 0; i < parser->problem_offset && i < text.size; i++) {
+        bool ends_line = text.data[i] == '\n', continues = (text.data[i] & 0xc0) == 0x80;
+        line += ends_line;
+        column = ends_line ? 0 : column + !continues;
+    }
+    mistake_at_mark(mistakes, line, column, "not text: %s", parser->problem);
+}
+
+static void syntax_mistake(struct bytes text, const yaml_parser_t *parser,
+                           struct plans_mistakes *mistakes) {
     if (parser->error == YAML_READER_ERROR) {
-        mistake_at_mark(mistakes, parser->mark.line, parser->mark.column, "not text: %s (byte %zu)",
-                        parser->problem, parser->problem_offset);
+        text_mistake(text, parser, mistakes);
         return;
     }
     mistake_at_mark(mistakes, parser->problem_mark.line, parser->problem_mark.column,
@@ -295,10 +307,10 @@ static void syntax_mistake(yaml_parser_t *parser, struct plans_mistakes *mistake
 }
 
 /* A second document in the file would otherwise be dropped silently. */
-static void rest_check(yaml_parser_t *parser, struct plans_mistakes *mistakes) {
+static void rest_check(struct bytes text, yaml_parser_t *parser, struct plans_mistakes *mistakes) {
     yaml_document_t rest;
     if (!yaml_parser_load(parser, &rest)) {
-        syntax_mistake(parser, mistakes);
+        syntax_mistake(text, parser, mistakes);
         return;
     }
     yaml_node_t *root = yaml_document_get_root_node(&rest);
@@ -330,12 +342,12 @@ bool plans_text_parse(struct bytes text, struct plan_set *set, struct plans_mist
     }
     yaml_parser_set_input_string(&parser, text.data, text.size);
     if (!yaml_parser_load(&parser, &document)) {
-        syntax_mistake(&parser, mistakes);
+        syntax_mistake(text, &parser, mistakes);
     } else {
         struct plans_yaml yaml = {.document = &document, .mistakes = mistakes};
         document_parse(&yaml, set);
         if (yaml_document_get_root_node(&document) != NULL) {
-            rest_check(&parser, mistakes);
+            rest_check(text, &parser, mistakes);
         }
         yaml_document_delete(&document);
     }

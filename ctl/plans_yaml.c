@@ -11,8 +11,10 @@
 /* Fields of one mapping: the bits of mapping_walk's result. */
 #define FIELDS_MAX 8
 
-static void mistake_add(struct plans_mistakes *mistakes, size_t line, size_t column,
-                        const char *format, va_list arguments) {
+__attribute__((format(printf, 4, 0))) static void mistake_add(struct plans_mistakes *mistakes,
+                                                              size_t line, size_t column,
+                                                              const char *format,
+                                                              va_list arguments) {
     if (mistakes->count == PLANS_MISTAKES_MAX) {
         mistakes->more = true;
         return;

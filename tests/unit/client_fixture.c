@@ -1,0 +1,47 @@
+#include "client_fixture.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int fixture_setup(void **state) {
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    assert_non_null(fixture);
+    fake_router_start(&fixture->fake);
+    assert_int_equal(sluice_open(&fixture->client, fixture->fake.url, NULL), SLUICE_OK);
+    *state = fixture;
+    return 0;
+}
+
+int fixture_teardown(void **state) {
+    struct fixture *fixture = *state;
+    sluice_close(fixture->client);
+    fake_router_stop(&fixture->fake);
+    free(fixture);
+    return 0;
+}
+
+void tally_one(void *context, const struct sluice_result *result) {
+    struct tally *tally = context;
+    atomic_fetch_add(&tally->errors[result->error], 1);
+    atomic_fetch_add(&tally->allowed, result->allowed);
+    atomic_fetch_add(&tally->ended, 1);
+}
+
+void await(atomic_uint *counter, unsigned wanted) {
+    for (int64_t end_ms = now_ms() + 10000; atomic_load(counter) != wanted;) {
+        assert_true(now_ms() < end_ms);
+        usleep(1000);
+    }
+}
+
+void take_async(struct fixture *fixture, const char *key, struct tally *tally) {
+    struct sluice_take take = {.key = key, .cost = 1};
+    assert_int_equal(sluice_take_async(fixture->client, &take, tally_one, tally), SLUICE_OK);
+}

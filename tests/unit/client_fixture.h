@@ -1,0 +1,34 @@
+/* A client and its fake router, and a tally of what callbacks tell. */
+#ifndef SLUICE_TESTS_CLIENT_FIXTURE_H
+#define SLUICE_TESTS_CLIENT_FIXTURE_H
+
+#include "cmocka_all.h"
+#include "fake_router.h"
+#include "sluice/client.h"
+
+struct fixture {
+    struct fake_router fake;
+    struct sluice_client *client;
+};
+
+struct tally {
+    atomic_uint ended;
+    atomic_uint allowed;
+    atomic_uint errors[SLUICE_CONFLICT + 1];
+};
+
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+
+/* A sluice_callback; its context is a tally. */
+void tally_one(void *context, const struct sluice_result *result);
+
+/* One token of `key`, told to the tally. */
+void take_async(struct fixture *fixture, const char *key, struct tally *tally);
+
+int64_t now_ms(void);
+
+/* Waits until `*counter` is `wanted`; fails after ten seconds. */
+void await(atomic_uint *counter, unsigned wanted);
+
+#endif

@@ -1,0 +1,254 @@
+/* libsluice against a fake router: deadlines, a router that dies, bounds, closing; every call ends
+ * exactly once. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "client_fixture.h"
+
+/* Milliseconds beyond deadline and margin that a loaded machine may add. */
+#define SLACK_MS 400
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+static void test_deadline_holds_though_the_router_is_silent(void **state) {
+    struct fixture *fixture = *state;
+    struct sluice_result result;
+    atomic_store(&fixture->fake.mode, FAKE_SILENT);
+    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 60};
+    int64_t start_ms = now_ms();
+    assert_int_equal(sluice_take(fixture->client, &take, &result), SLUICE_TIMEOUT);
+    int64_t took_ms = now_ms() - start_ms;
+    assert_in_range(took_ms, 60, 60 + SLUICE_MARGIN_MS + SLACK_MS);
+    take.deadline_ms = 0;
+    start_ms = now_ms();
+    assert_int_equal(sluice_take(fixture->client, &take, &result), SLUICE_TIMEOUT);
+    took_ms = now_ms() - start_ms;
+    assert_in_range(took_ms, 250, 250 + SLUICE_MARGIN_MS + SLACK_MS);
+    assert_int_equal(atomic_load(&fixture->fake.requests), 2);
+}
+
+static void test_waiting_calls_expire_too(void **state) {
+    struct fixture *fixture = *state;
+    struct tally stuck = {0}, waiting = {0};
+    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 20000};
+    atomic_store(&fixture->fake.mode, FAKE_SILENT);
+    for (int i = 0; i < 32; i++) { /* every lane for single calls */
+        assert_int_equal(sluice_take_async(fixture->client, &take, tally_one, &stuck), SLUICE_OK);
+    }
+    await(&fixture->fake.requests, 32);
+    take.deadline_ms = 40;
+    int64_t start_ms = now_ms();
+    assert_int_equal(sluice_take_async(fixture->client, &take, tally_one, &waiting), SLUICE_OK);
+    await(&waiting.ended, 1);
+    assert_in_range(now_ms() - start_ms, 40, 40 + SLUICE_MARGIN_MS + SLACK_MS);
+    assert_int_equal(atomic_load(&waiting.errors[SLUICE_TIMEOUT]), 1);
+    assert_int_equal(atomic_load(&fixture->fake.requests), 32);
+    sluice_close(fixture->client);
+    fixture->client = NULL;
+    assert_int_equal(atomic_load(&stuck.errors[SLUICE_CLOSED]), 32);
+}
+
+static void test_nobody_there_is_unreachable(void **state) {
+    struct fixture *fixture = *state;
+    struct sluice_result result;
+    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 50};
+    fake_router_stop(&fixture->fake);
+    struct sluice_client *client;
+    assert_int_equal(sluice_open(&client, fixture->fake.url, NULL), SLUICE_OK);
+    int64_t start_ms = now_ms();
+    assert_int_equal(sluice_take(client, &take, &result), SLUICE_UNREACHABLE);
+    assert_in_range(now_ms() - start_ms, 50, 50 + SLUICE_MARGIN_MS + SLACK_MS);
+    sluice_close(client);
+    fake_router_start(&fixture->fake);
+}
+
+/* --- the router dies and comes back ----------------------------------------------------------- */
+
+static void test_router_dies_and_comes_back(void **state) {
+    struct fixture *fixture = *state;
+    struct fake_router *fake = &fixture->fake;
+    struct tally tally = {0};
+    struct sluice_result result;
+    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 5000};
+    assert_int_equal(sluice_take(fixture->client, &take, &result), SLUICE_OK);
+    atomic_store(&fake->mode, FAKE_SILENT);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(sluice_take_async(fixture->client, &take, tally_one, &tally), SLUICE_OK);
+    }
+    await(&fake->requests, 4);
+    int64_t start_ms = now_ms();
+    fake_router_stop(fake);
+    await(&tally.ended, 3); /* at once, long before the deadline */
+    assert_true(now_ms() - start_ms < 2000);
+    assert_int_equal(atomic_load(&tally.errors[SLUICE_LOST]), 3);
+
+    atomic_store(&fake->requests, 0);
+    atomic_store(&fake->mode, FAKE_ANSWER);
+    fake_router_start(fake);
+    assert_int_equal(sluice_take(fixture->client, &take, &result), SLUICE_OK);
+    assert_true(result.allowed);
+    usleep(100000);
+    assert_int_equal(atomic_load(&fake->requests), 1); /* nothing of before was sent again */
+}
+
+static void test_a_call_made_while_the_router_is_away_succeeds_when_it_returns(void **state) {
+    struct fixture *fixture = *state;
+    struct tally tally = {0};
+    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 10000};
+    fake_router_stop(&fixture->fake);
+    assert_int_equal(sluice_take_async(fixture->client, &take, tally_one, &tally), SLUICE_OK);
+    usleep(100000);
+    assert_int_equal(atomic_load(&tally.ended), 0);
+    fake_router_start(&fixture->fake);
+    await(&tally.ended, 1);
+    assert_int_equal(atomic_load(&tally.allowed), 1);
+}
+
+static void test_several_routers_stand_in_for_each_other(void **state) {
+    struct fixture *fixture = *state;
+    struct fake_router *other = calloc(1, sizeof *other);
+    struct sluice_client *client;
+    struct sluice_result result;
+    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 5000};
+    char urls[160];
+    assert_non_null(other);
+    fake_router_start(other);
+    snprintf(urls, sizeof urls, "%s, %s", fixture->fake.url, other->url);
+    assert_int_equal(sluice_open(&client, urls, NULL), SLUICE_OK);
+    usleep(100000); /* until both are connected */
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(sluice_take(client, &take, &result), SLUICE_OK);
+    }
+    assert_true(atomic_load(&fixture->fake.requests) > 0);
+    assert_true(atomic_load(&other->requests) > 0);
+    fake_router_stop(other);
+    usleep(100000);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(sluice_take(client, &take, &result), SLUICE_OK);
+    }
+    sluice_close(client);
+    free(other);
+}
+
+/* --- bounds and closing ------------------------------------------------------------------------
+ */
+
+static void test_full_is_an_answer(void **state) {
+    struct fixture *fixture = *state;
+    struct sluice_client *client;
+    struct tally tally = {0};
+    struct sluice_take take = {.key = "k", .cost = 1};
+    struct sluice_result results[9];
+    struct sluice_take takes[9];
+    atomic_store(&fixture->fake.mode, FAKE_HOLD);
+    assert_int_equal(
+        sluice_open(&client, fixture->fake.url, &(struct sluice_options){.calls_max = 8}),
+        SLUICE_OK);
+    for (int i = 0; i < 9; i++) {
+        takes[i] = take;
+    }
+    assert_int_equal(sluice_take_many(client, takes, 9, results), SLUICE_OVERLOADED);
+    assert_int_equal(results[8].error, SLUICE_OVERLOADED);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(sluice_take_async(client, &take, tally_one, &tally), SLUICE_OK);
+    }
+    assert_int_equal(sluice_take_async(client, &take, tally_one, &tally), SLUICE_OVERLOADED);
+    atomic_store(&fixture->fake.mode, FAKE_ANSWER);
+    await(&tally.ended, 8);
+    assert_int_equal(sluice_take_async(client, &take, tally_one, &tally), SLUICE_OK);
+    await(&tally.ended, 9);
+    sluice_close(client);
+    assert_int_equal(atomic_load(&tally.ended), 9);
+}
+
+static void test_close_ends_every_call_once(void **state) {
+    struct fixture *fixture = *state;
+    struct tally tally = {0};
+    atomic_store(&fixture->fake.mode, FAKE_SILENT);
+    for (int i = 0; i < 1000; i++) {
+        take_async(fixture, "k", &tally);
+    }
+    sluice_close(fixture->client);
+    fixture->client = NULL;
+    assert_int_equal(atomic_load(&tally.ended), 1000);
+    assert_int_equal(atomic_load(&tally.errors[SLUICE_CLOSED]), 1000);
+}
+
+struct caller {
+    struct fixture *fixture;
+    pthread_t thread;
+    unsigned takes;
+    enum sluice_error last;
+    unsigned granted;
+};
+
+static void *caller_run(void *argument) {
+    struct caller *caller = argument;
+    for (unsigned i = 0; i < caller->takes && caller->last == SLUICE_OK; i++) {
+        struct sluice_take take = {.key = "k", .cost = 1};
+        struct sluice_result result;
+        caller->last = sluice_take(caller->fixture->client, &take, &result);
+        caller->granted += result.allowed;
+    }
+    return NULL;
+}
+
+static void callers_start(struct caller *callers, unsigned count, struct fixture *fixture,
+                          unsigned takes) {
+    for (unsigned i = 0; i < count; i++) {
+        callers[i] = (struct caller){.fixture = fixture, .takes = takes};
+        assert_int_equal(pthread_create(&callers[i].thread, NULL, caller_run, &callers[i]), 0);
+    }
+}
+
+static void test_sixty_four_threads(void **state) {
+    struct fixture *fixture = *state;
+    struct caller callers[64];
+    int64_t start_ms = now_ms();
+    callers_start(callers, 64, fixture, 200);
+    for (int i = 0; i < 64; i++) {
+        pthread_join(callers[i].thread, NULL);
+        assert_int_equal(callers[i].last, SLUICE_OK);
+        assert_int_equal(callers[i].granted, 200);
+    }
+    assert_int_equal(atomic_load(&fixture->fake.takes), 64 * 200);
+    print_message("64 threads: %d takes in %d ms, in %u requests, the largest of %u\n", 64 * 200,
+                  (int)(now_ms() - start_ms), atomic_load(&fixture->fake.requests),
+                  atomic_load(&fixture->fake.largest));
+}
+
+static void test_close_wakes_blocked_threads(void **state) {
+    struct fixture *fixture = *state;
+    struct caller callers[16];
+    atomic_store(&fixture->fake.mode, FAKE_SILENT);
+    callers_start(callers, 16, fixture, 1);
+    while (atomic_load(&fixture->fake.requests) < 4) {
+        usleep(1000);
+    }
+    usleep(20000); /* until all have asked */
+    sluice_close(fixture->client);
+    fixture->client = NULL;
+    for (int i = 0; i < 16; i++) {
+        pthread_join(callers[i].thread, NULL);
+        assert_int_equal(callers[i].last, SLUICE_CLOSED);
+    }
+}
+
+#define WITH_ROUTER(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        WITH_ROUTER(test_deadline_holds_though_the_router_is_silent),
+        WITH_ROUTER(test_waiting_calls_expire_too),
+        WITH_ROUTER(test_nobody_there_is_unreachable),
+        WITH_ROUTER(test_router_dies_and_comes_back),
+        WITH_ROUTER(test_a_call_made_while_the_router_is_away_succeeds_when_it_returns),
+        WITH_ROUTER(test_several_routers_stand_in_for_each_other),
+        WITH_ROUTER(test_full_is_an_answer),
+        WITH_ROUTER(test_close_ends_every_call_once),
+        WITH_ROUTER(test_sixty_four_threads),
+        WITH_ROUTER(test_close_wakes_blocked_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
