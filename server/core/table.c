@@ -7,7 +7,9 @@
 
 /* The positions of a part from `first` on form a ring: those below it are empty for good (first is
  * 0, or `moved` for the old part). An entry whose home lies below is sought from `first`.
- * Invariant: every position from an entry's home to the entry is taken. */
+ * Invariant: every position from an entry's home to the entry is taken. The new part always has a
+ * free position; what is left of the old part's ring may be full, so a search ends where it
+ * began. */
 struct ring {
     struct table_part *part;
     uint32_t first;
@@ -85,24 +87,29 @@ static void ring_insert(struct ring ring, struct table_entry entry) {
  * back. */
 static void ring_erase(struct ring ring, uint32_t gap) {
     struct table_entry *entries = ring.part->entries;
+    entries[gap] = (struct table_entry){0};
     for (uint32_t at = ring_next(ring, gap); entries[at].ref != 0; at = ring_next(ring, at)) {
         uint32_t home = ring_home(ring, entries[at].tag);
         if (ring_distance(ring, home, at) >= ring_distance(ring, gap, at)) {
             entries[gap] = entries[at];
+            entries[at] = (struct table_entry){0};
             gap = at;
         }
     }
-    entries[gap] = (struct table_entry){0};
 }
 
 static struct table_entry *ring_locate(struct ring ring, uint32_t tag, uint32_t ref) {
     if (ring.part->entries == NULL || ring.first == part_size(ring.part)) {
         return NULL;
     }
-    uint32_t at = ring_home(ring, tag);
-    for (; ring.part->entries[at].ref != 0; at = ring_next(ring, at)) {
+    uint32_t home = ring_home(ring, tag), at = home;
+    while (ring.part->entries[at].ref != 0) {
         if (ring.part->entries[at].ref == ref) {
             return &ring.part->entries[at];
+        }
+        at = ring_next(ring, at);
+        if (at == home) {
+            break;
         }
     }
     return NULL;
@@ -113,9 +120,14 @@ static uint32_t ring_find(struct ring ring, uint32_t tag, table_match_fn *match,
         return 0;
     }
     const struct table_entry *entries = ring.part->entries;
-    for (uint32_t at = ring_home(ring, tag); entries[at].ref != 0; at = ring_next(ring, at)) {
+    uint32_t home = ring_home(ring, tag), at = home;
+    while (entries[at].ref != 0) {
         if (entries[at].tag == tag && (match == NULL || match(ctx, entries[at].ref))) {
             return entries[at].ref;
+        }
+        at = ring_next(ring, at);
+        if (at == home) {
+            break;
         }
     }
     return 0;
