@@ -1,0 +1,9 @@
+# The parts of server/core, and the shard on a virtual clock and store.
+foreach(name bucket arena table term_set)
+    sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c LINK sluice_server_core)
+endforeach()
+foreach(name shard_take shard_slot shard_snapshot shard_admin shard_sweep)
+    sluice_test(${name}
+        SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c ${CMAKE_CURRENT_LIST_DIR}/shard_fixture.c
+        LINK sluice_server_core)
+endforeach()

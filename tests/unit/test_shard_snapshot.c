@@ -1,0 +1,269 @@
+/* What changed is written in time, in chunks, once, and again if that failed. */
+#include "tests/unit/cmocka_all.h"
+#include "tests/unit/shard_fixture.h"
+
+static struct fixture fixture;
+
+static int open_usual(void **state) {
+    fixture_open(&fixture, NULL);
+    return 0;
+}
+
+static int open_one_slot(void **state) {
+    fixture_open(&fixture, &(struct fixture_options){.slot_count = 1});
+    return 0;
+}
+
+static int close_any(void **state) {
+    fixture_close(&fixture);
+    return 0;
+}
+
+static const struct shard_counters *counters(void) {
+    return shard_counters(fixture.shard);
+}
+
+static uint64_t stored_tat(const char *key) {
+    struct stored *stored = fixture_stored(&fixture, key, false);
+    assert_non_null(stored);
+    struct record record;
+    struct fault fault;
+    assert_int_equal(record_read(bytes_of(stored->value, stored->value_size), &record, &fault),
+                     CODE_OK);
+    return record.tat_ns[0];
+}
+
+static void take_many(uint32_t from, uint32_t count, uint64_t cost) {
+    char key[32];
+    for (uint32_t i = from; i < from + count; i++) {
+        snprintf(key, sizeof key, "key-%u", i);
+        assert_true(fixture_take(&fixture, key, cost, NULL).allowed);
+    }
+}
+
+static void test_written_within_the_interval(void **state) {
+    uint64_t taken_ns = fixture.now_ns;
+    fixture_take(&fixture, "a", 5, NULL);
+    assert_true(fixture.wake_at_ns <= taken_ns + 100 * MS);
+    fixture_pass(&fixture, 99 * MS);
+    assert_int_equal(fixture.write_count, 0);
+    fixture_take(&fixture, "a", 5, NULL);
+    fixture_pass(&fixture, 1 * MS);
+    assert_int_equal(fixture.write_count, 1);
+    assert_int_equal(fixture.entry_count, 1); /* once, in its newest state */
+    assert_int_equal(stored_tat("a"), taken_ns + SECOND);
+    assert_int_equal(counters()->records_written, 1);
+    assert_int_equal(counters()->buckets_dirty, 0);
+    fixture_pass(&fixture, 800 * MS);
+    assert_int_equal(fixture.write_count, 1); /* clean: nothing more */
+}
+
+static void test_chunks_follow_each_other(void **state) {
+    take_many(0, 1300, 20);
+    fixture.hold = true;
+    fixture_pass(&fixture, 100 * MS);
+    assert_int_equal(fixture.held_count, 1);
+    assert_int_equal(fixture.held[0].entry_count, SHARD_WRITE_ENTRIES_MAX);
+    take_many(1300, 1, 20); /* the next snapshot's */
+    fixture_pass(&fixture, 10 * MS);
+    assert_int_equal(fixture.held_count, 1); /* one outstanding a slot */
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture.held_count, 1);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture.held[0].entry_count, 1300 - 2 * SHARD_WRITE_ENTRIES_MAX);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture.held_count, 0);
+    assert_int_equal(fixture_records(&fixture), 1300);
+    fixture_pass(&fixture, 100 * MS);
+    assert_int_equal(fixture.held_count, 1);
+    assert_int_equal(fixture.held[0].entry_count, 1);
+}
+
+static void test_a_slow_store_does_not_delay_more_than_it_must(void **state) {
+    fixture.hold = true;
+    take_many(0, 1, 10);
+    fixture_pass(&fixture, 100 * MS);
+    take_many(0, 2, 10); /* while the write is outstanding */
+    fixture_pass(&fixture, 500 * MS);
+    assert_int_equal(fixture.held_count, 1);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture.held_count, 1); /* overdue: at once */
+    assert_int_equal(fixture.held[0].entry_count, 2);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(counters()->buckets_dirty, 0);
+}
+
+static void test_updates_are_bounded(void **state) {
+    fixture_close(&fixture);
+    fixture_open(&fixture, &(struct fixture_options){.slot_count = 16384});
+    fixture_pass(&fixture, SECOND);
+    assert_int_equal(counters()->slots_serving, 16384);
+    fixture.hold = true;
+    take_many(0, 3000, 20);
+    fixture.now_ns += 100 * MS;
+    uint32_t steps = 0;
+    while (fixture.wake_at_ns <= fixture.now_ns) {
+        fixture_tick(&fixture);
+        assert_true(fixture.update.op_count <= SHARD_UPDATE_OPS_MAX);
+        steps++;
+    }
+    assert_true(steps > 3 && steps < 20);
+    assert_int_equal(fixture.entry_count, 3000);
+}
+
+static void test_a_failed_write_is_written_again(void **state) {
+    uint64_t taken_ns = fixture.now_ns;
+    fixture.hold = true;
+    fixture_take(&fixture, "a", 5, NULL);
+    fixture_pass(&fixture, 100 * MS);
+    fixture_take(&fixture, "a", 1, NULL);
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    assert_int_equal(counters()->writes_failed, 1);
+    assert_int_equal(fixture.held_count, 0); /* not at once */
+    fixture_pass(&fixture, 100 * MS);
+    assert_int_equal(fixture.held_count, 1);
+    assert_int_equal(fixture.held[0].entry_count, 1);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(stored_tat("a"), taken_ns + 600 * MS);
+}
+
+static void test_store_away_and_back(void **state) {
+    fixture_store(&fixture, false, false);
+    take_many(0, 100, 20);
+    assert_true(fixture_pass(&fixture, SECOND) < 150); /* no busy waiting */
+    assert_int_equal(fixture.write_count, 0);
+    assert_int_equal(counters()->buckets_dirty, 100);
+    fixture_store(&fixture, true, false);
+    assert_int_equal(fixture_records(&fixture), 100);
+    assert_int_equal(counters()->buckets_dirty, 0);
+}
+
+static void test_a_restarted_server_gets_everything_again(void **state) {
+    take_many(0, 2000, 20);
+    fixture_pass(&fixture, 200 * MS);
+    assert_int_equal(fixture_records(&fixture), 2000);
+    fixture_store(&fixture, false, false);
+    fixture.record_count = 0;
+    fixture_store(&fixture, true, false); /* the same process: it has lost nothing */
+    fixture_pass(&fixture, 200 * MS);
+    assert_int_equal(fixture_records(&fixture), 0);
+    fixture_store(&fixture, false, false);
+    fixture_store(&fixture, true, true);
+    fixture_pass(&fixture, 200 * MS);
+    assert_int_equal(fixture_records(&fixture), 2000);
+}
+
+static void test_full_buckets_leave_memory_and_store(void **state) {
+    take_many(0, 50, 10);
+    fixture_pass(&fixture, 500 * MS);
+    assert_int_equal(fixture_records(&fixture), 50);
+    fixture_pass(&fixture, 4 * SECOND);
+    assert_int_equal(fixture_records(&fixture), 0);
+    assert_int_equal(counters()->buckets, 0);
+    assert_int_equal(counters()->records_removed, 50);
+    uint64_t ops = fixture.op_count;
+    assert_true(fixture_pass(&fixture, 100 * SECOND) <= 101); /* at rest */
+    assert_int_equal(fixture.op_count, ops);
+}
+
+static void test_taken_while_its_delete_is_outstanding(void **state) {
+    fixture_take(&fixture, "a", 2, NULL);
+    fixture_pass(&fixture, 100 * MS);
+    fixture.hold = true;
+    fixture_pass(&fixture, 3 * SECOND);
+    assert_int_equal(fixture.held_count, 1);
+    assert_true(fixture.held[0].entries[0].remove);
+    assert_int_equal(fixture_take(&fixture, "a", 7, NULL).remaining_tokens, 13);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture_verb(&fixture, VERB_PEEK, "a", 0, NULL).remaining_tokens, 13);
+    assert_null(fixture_stored(&fixture, "a", false));
+    fixture.hold = false;
+    fixture_pass(&fixture, 100 * MS);
+    assert_non_null(fixture_stored(&fixture, "a", false));
+}
+
+static void test_never_written_needs_no_delete(void **state) {
+    fixture_inline(&fixture, "a", 1, (struct limit){1000, SECOND, 10}); /* full after 1 ms */
+    fixture_pass(&fixture, 10 * SECOND);
+    assert_int_equal(counters()->buckets, 0);
+    assert_int_equal(fixture.write_count, 0);
+}
+
+static void test_a_bucket_that_grows_while_it_is_written(void **state) {
+    fixture_take(&fixture, "a", 5, NULL);
+    fixture.hold = true;
+    fixture_pass(&fixture, 100 * MS);
+    fixture_take(&fixture, "a", 1, "pair"); /* one limit more: another piece of memory */
+    fixture_take(&fixture, "b", 1, NULL);
+    fixture_take(&fixture, "b", 1, "pair");
+    assert_int_equal(counters()->buckets_dirty, 2);
+    while (fixture.held_count > 0) {
+        fixture_answer(&fixture, SHARD_STORED_FAILED);
+    }
+    fixture.hold = false;
+    fixture_pass(&fixture, 100 * MS);
+    assert_int_equal(counters()->buckets_dirty, 0);
+    assert_int_equal(fixture_records(&fixture), 2);
+    fixture_crash(&fixture);
+    assert_int_equal(fixture_show(&fixture, "a").limit_count, 2);
+    assert_int_equal(fixture_show(&fixture, "a").level_tokens[1], 99);
+    fixture_pass(&fixture, 100 * SECOND);
+    assert_int_equal(fixture_records(&fixture), 0);
+    assert_int_equal(counters()->buckets, 0);
+}
+
+static void test_stop_writes_everything_then_says_so(void **state) {
+    take_many(0, 700, 20);
+    fixture.answer = SHARD_STORED_FAILED;
+    fixture_stop(&fixture);
+    assert_int_equal(fixture_take(&fixture, "key-0", 1, NULL).reason, REASON_STOPPING);
+    fixture_pass(&fixture, SECOND);
+    assert_false(fixture.stopped);
+    fixture.answer = SHARD_STORED_OK;
+    fixture_pass(&fixture, 100 * MS);
+    assert_true(fixture.stopped);
+    assert_int_equal(fixture_records(&fixture), 700);
+    uint64_t ops = fixture.op_count;
+    fixture_pass(&fixture, 10 * SECOND);
+    assert_true(fixture.stopped);
+    assert_int_equal(fixture.op_count, ops);
+    assert_int_equal(fixture_take(&fixture, "key-0", 1, NULL).reason, REASON_STOPPING);
+}
+
+static void test_stop_with_nothing_to_write(void **state) {
+    fixture_stop(&fixture);
+    assert_true(fixture.stopped);
+}
+
+static void test_a_crash_loses_no_more_than_an_interval(void **state) {
+    take_many(0, 100, 5);
+    fixture_pass(&fixture, 100 * MS);
+    take_many(0, 100, 5);
+    fixture_crash(&fixture);
+    for (uint32_t i = 0; i < 100; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "key-%u", i);
+        assert_int_equal(fixture_verb(&fixture, VERB_PEEK, key, 0, NULL).remaining_tokens, 16);
+    }
+}
+
+int main(void) {
+#define TEST(name, open) cmocka_unit_test_setup_teardown(name, open, close_any)
+    const struct CMUnitTest tests[] = {
+        TEST(test_written_within_the_interval, open_usual),
+        TEST(test_chunks_follow_each_other, open_one_slot),
+        TEST(test_a_slow_store_does_not_delay_more_than_it_must, open_one_slot),
+        TEST(test_updates_are_bounded, open_usual),
+        TEST(test_a_failed_write_is_written_again, open_usual),
+        TEST(test_store_away_and_back, open_usual),
+        TEST(test_a_restarted_server_gets_everything_again, open_usual),
+        TEST(test_full_buckets_leave_memory_and_store, open_usual),
+        TEST(test_taken_while_its_delete_is_outstanding, open_usual),
+        TEST(test_never_written_needs_no_delete, open_usual),
+        TEST(test_a_bucket_that_grows_while_it_is_written, open_usual),
+        TEST(test_stop_writes_everything_then_says_so, open_usual),
+        TEST(test_stop_with_nothing_to_write, open_usual),
+        TEST(test_a_crash_loses_no_more_than_an_interval, open_usual),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
