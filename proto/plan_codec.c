@@ -354,6 +354,7 @@ static enum code set_read(struct reader *reader, struct plan_set *set, plan_read
                           struct fault *fault) {
     uint32_t members;
     struct bytes default_name = {0};
+    bool has_plans = false;
     plan_set_init(set);
     if (!read_map(reader, &members)) {
         return expected(fault, "plan set", "{default, plans}", reader);
@@ -372,12 +373,20 @@ static enum code set_read(struct reader *reader, struct plan_set *set, plan_read
                 return expected(fault, "default", "a plan's name or nil", reader);
             }
         } else if (name_is(name, "plans")) {
+            if (has_plans) {
+                return fault_set(fault, CODE_BAD_REQUEST, "plan set: plans stands twice");
+            }
+            has_plans = true;
             if (plans_read(reader, set, read_one, fault) != CODE_OK) {
                 return fault->code;
             }
         } else {
             return unknown_member(fault, "plan set", name, "default, plans");
         }
+    }
+    /* Not taken for "none": that would be a slip of the pen which removes every plan. */
+    if (!has_plans) {
+        return fault_set(fault, CODE_BAD_REQUEST, "plan set: expected a member plans");
     }
     return default_resolve(set, default_name, fault);
 }

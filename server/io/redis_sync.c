@@ -11,7 +11,10 @@ redisReply *redis_sync_call_sized(redisContext *redis, int argc, const char **ar
                                   const size_t *sizes, char *why, size_t why_size) {
     redisReply *reply = redisCommandArgv(redis, argc, argv, sizes);
     if (reply == NULL) {
-        snprintf(why, why_size, "Redis did not answer %s: %s", argv[0], redis->errstr);
+        bool is_tcp = redis->connection_type == REDIS_CONN_TCP;
+        snprintf(why, why_size, "no answer to %s of a Redis at %s:%d: %s (--redis URL)", argv[0],
+                 is_tcp ? redis->tcp.host : redis->unix_sock.path, is_tcp ? redis->tcp.port : 0,
+                 redis->errstr);
         return NULL;
     }
     if (is_error(reply, "NOAUTH")) {
