@@ -13,9 +13,9 @@ static void calls_free(struct call_list calls) {
 }
 
 /* Makes a call of each take. On an error `*at` tells which take, and there are none. */
-static enum sluice_error calls_create(const struct sluice_take *takes, size_t count, enum verb verb,
-                                      struct group *group, char *message, size_t *at,
-                                      struct call_list *calls) {
+static enum sluice_error calls_create(const struct sluice_request *takes, size_t count,
+                                      enum verb verb, struct group *group, char *message,
+                                      size_t *at, struct call_list *calls) {
     *calls = (struct call_list){0};
     for (*at = 0; *at < count; ++*at) {
         struct call *call;
@@ -31,8 +31,9 @@ static enum sluice_error calls_create(const struct sluice_take *takes, size_t co
     return SLUICE_OK;
 }
 
-static enum sluice_error ask_blocking(struct sluice_client *client, const struct sluice_take *takes,
-                                      size_t count, enum verb verb, struct sluice_result *results) {
+static enum sluice_error ask_blocking(struct sluice_client *client,
+                                      const struct sluice_request *takes, size_t count,
+                                      enum verb verb, struct sluice_result *results) {
     struct group group;
     struct call_list calls;
     char message[SLUICE_MESSAGE_BYTES_MAX] = "";
@@ -56,22 +57,22 @@ static enum sluice_error ask_blocking(struct sluice_client *client, const struct
     return error;
 }
 
-enum sluice_error sluice_take(struct sluice_client *client, const struct sluice_take *take,
+enum sluice_error sluice_take(struct sluice_client *client, const struct sluice_request *take,
                               struct sluice_result *result) {
     return ask_blocking(client, take, 1, VERB_TAKE, result);
 }
 
-enum sluice_error sluice_peek(struct sluice_client *client, const struct sluice_take *take,
+enum sluice_error sluice_peek(struct sluice_client *client, const struct sluice_request *take,
                               struct sluice_result *result) {
     return ask_blocking(client, take, 1, VERB_PEEK, result);
 }
 
-enum sluice_error sluice_refund(struct sluice_client *client, const struct sluice_take *take,
+enum sluice_error sluice_refund(struct sluice_client *client, const struct sluice_request *take,
                                 struct sluice_result *result) {
     return ask_blocking(client, take, 1, VERB_REFUND, result);
 }
 
-enum sluice_error sluice_take_many(struct sluice_client *client, const struct sluice_take *takes,
+enum sluice_error sluice_take_many(struct sluice_client *client, const struct sluice_request *takes,
                                    size_t count, struct sluice_result *results) {
     if (count < 1 || count > SLUICE_TAKES_MAX) {
         return SLUICE_INVALID;
@@ -81,7 +82,7 @@ enum sluice_error sluice_take_many(struct sluice_client *client, const struct sl
 
 /* --- asynchronous ---------------------------------------------------------------------------- */
 
-static enum sluice_error ask_async(struct sluice_client *client, const struct sluice_take *take,
+static enum sluice_error ask_async(struct sluice_client *client, const struct sluice_request *take,
                                    enum verb verb, sluice_callback callback, void *context) {
     struct call *call;
     if (callback == NULL) {
@@ -102,23 +103,24 @@ static enum sluice_error ask_async(struct sluice_client *client, const struct sl
     return error;
 }
 
-enum sluice_error sluice_take_async(struct sluice_client *client, const struct sluice_take *take,
+enum sluice_error sluice_take_async(struct sluice_client *client, const struct sluice_request *take,
                                     sluice_callback callback, void *context) {
     return ask_async(client, take, VERB_TAKE, callback, context);
 }
 
-enum sluice_error sluice_peek_async(struct sluice_client *client, const struct sluice_take *take,
+enum sluice_error sluice_peek_async(struct sluice_client *client, const struct sluice_request *take,
                                     sluice_callback callback, void *context) {
     return ask_async(client, take, VERB_PEEK, callback, context);
 }
 
-enum sluice_error sluice_refund_async(struct sluice_client *client, const struct sluice_take *take,
-                                      sluice_callback callback, void *context) {
+enum sluice_error sluice_refund_async(struct sluice_client *client,
+                                      const struct sluice_request *take, sluice_callback callback,
+                                      void *context) {
     return ask_async(client, take, VERB_REFUND, callback, context);
 }
 
 enum sluice_error sluice_take_many_async(struct sluice_client *client,
-                                         const struct sluice_take *takes, size_t count,
+                                         const struct sluice_request *takes, size_t count,
                                          sluice_many_callback callback, void *context) {
     if (count < 1 || count > SLUICE_TAKES_MAX || callback == NULL) {
         return SLUICE_INVALID;

@@ -49,7 +49,7 @@ void result_fail(struct sluice_result *result, enum sluice_error error, const ch
 
 /* --- creating ------------------------------------------------------------------------------- */
 
-static enum code plan_check(const struct sluice_take *take, struct plan_choice *plan,
+static enum code plan_check(const struct sluice_request *take, struct plan_choice *plan,
                             struct fault *fault) {
     *plan = (struct plan_choice){.kind = PLAN_CHOICE_DEFAULT};
     if (take->plan != NULL && take->limit != NULL) {
@@ -76,7 +76,7 @@ static enum code plan_check(const struct sluice_take *take, struct plan_choice *
     return limit_check(&plan->limit, "limit", fault);
 }
 
-static enum code take_check(const struct sluice_take *asked, struct take *take,
+static enum code take_check(const struct sluice_request *asked, struct take *take,
                             struct fault *fault) {
     size_t size = asked->key_size != 0 || asked->key == NULL ? asked->key_size : strlen(asked->key);
     if (asked->key == NULL || size < 1 || size > KEY_BYTES_MAX) {
@@ -97,7 +97,7 @@ static enum code take_check(const struct sluice_take *asked, struct take *take,
     return plan_check(asked, &take->plan, fault);
 }
 
-enum sluice_error call_create(const struct sluice_take *take, enum verb verb,
+enum sluice_error call_create(const struct sluice_request *take, enum verb verb,
                               char message[SLUICE_MESSAGE_BYTES_MAX], struct call **out) {
     struct take checked;
     struct fault fault;

@@ -40,7 +40,7 @@ struct call {
 };
 
 /* Checks and encodes. INVALID with the reason in `message` (may be NULL), or NO_MEMORY. */
-enum sluice_error call_create(const struct sluice_take *take, enum verb verb,
+enum sluice_error call_create(const struct sluice_request *take, enum verb verb,
                               char message[SLUICE_MESSAGE_BYTES_MAX], struct call **out);
 
 /* Answers the call with the result (borrowed) and frees it. Without any lock: it calls back. */

@@ -185,7 +185,7 @@ static void lines_split(char *head, size_t size) {
 }
 
 /* Takes apart "cost=2&plan=premium"; what else there may be is the service's own business. */
-static bool query_read(char *query, struct sluice_take *take) {
+static bool query_read(char *query, struct sluice_request *take) {
     char *pair;
     while (query != NULL && (pair = strsep(&query, "&")) != NULL) {
         if (strncmp(pair, "cost=", 5) == 0) {
@@ -204,7 +204,7 @@ static bool query_read(char *query, struct sluice_take *take) {
 /* Serves one request whose head is complete. `head` is a copy to take apart, with room for a zero.
  */
 static void request_serve(struct connection *connection, char *head, size_t size) {
-    struct sluice_take take = {.cost = 1};
+    struct sluice_request take = {.cost = 1};
     lines_split(head, size);
     char *headers = head + strlen(head) + 1;
     char *method = strsep(&head, " "), *target = strsep(&head, " ");

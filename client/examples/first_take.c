@@ -9,7 +9,7 @@
 
 int main(int argc, char **argv) {
     struct sluice_client *client;
-    struct sluice_take take = {.key = argc > 1 ? argv[1] : "alice", .cost = 1};
+    struct sluice_request take = {.key = argc > 1 ? argv[1] : "alice", .cost = 1};
     struct sluice_result result;
 
     enum sluice_error error =

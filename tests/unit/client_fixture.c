@@ -42,6 +42,6 @@ void await(atomic_uint *counter, unsigned wanted) {
 }
 
 void take_async(struct fixture *fixture, const char *key, struct tally *tally) {
-    struct sluice_take take = {.key = key, .cost = 1};
+    struct sluice_request take = {.key = key, .cost = 1};
     assert_int_equal(sluice_take_async(fixture->client, &take, tally_one, tally), SLUICE_OK);
 }

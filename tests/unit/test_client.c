@@ -10,7 +10,7 @@ static void test_result_is_handed_out_whole(void **state) {
     struct fixture *fixture = *state;
     struct sluice_result result;
     assert_int_equal(
-        sluice_take(fixture->client, &(struct sluice_take){.key = "a", .cost = 3}, &result),
+        sluice_take(fixture->client, &(struct sluice_request){.key = "a", .cost = 3}, &result),
         SLUICE_OK);
     assert_true(result.allowed);
     assert_false(result.degraded);
@@ -20,16 +20,17 @@ static void test_result_is_handed_out_whole(void **state) {
     assert_int_equal(result.reset_after_us, 3000);
     assert_string_equal(result.message, "");
     assert_int_equal(
-        sluice_take(fixture->client, &(struct sluice_take){.key = "a", .cost = 11}, &result),
+        sluice_take(fixture->client, &(struct sluice_request){.key = "a", .cost = 11}, &result),
         SLUICE_OK);
     assert_false(result.allowed);
     assert_int_equal(result.retry_after_us, 5000);
     assert_int_equal(
-        sluice_take(fixture->client, &(struct sluice_take){.key = "a", .cost = 101}, &result),
+        sluice_take(fixture->client, &(struct sluice_request){.key = "a", .cost = 101}, &result),
         SLUICE_OK);
     assert_int_equal(result.retry_after_us, SLUICE_RETRY_NEVER);
     assert_int_equal(
-        sluice_take(fixture->client, &(struct sluice_take){.key = "degraded"}, &result), SLUICE_OK);
+        sluice_take(fixture->client, &(struct sluice_request){.key = "degraded"}, &result),
+        SLUICE_OK);
     assert_false(result.allowed);
     assert_true(result.degraded);
 }
@@ -39,7 +40,7 @@ static void test_plan_cost_and_deadline_are_sent(void **state) {
     struct fake_router *fake = &fixture->fake;
     struct sluice_result result;
     struct sluice_limit limit = {.rate = 7};
-    struct sluice_take take = {.key = "k\0y", .key_size = 3, .cost = 2, .plan = "premium"};
+    struct sluice_request take = {.key = "k\0y", .key_size = 3, .cost = 2, .plan = "premium"};
     assert_int_equal(sluice_take(fixture->client, &take, &result), SLUICE_OK);
     assert_int_equal(fake->take.plan.kind, PLAN_CHOICE_NAMED);
     assert_string_equal(fake->plan, "premium");
@@ -47,7 +48,7 @@ static void test_plan_cost_and_deadline_are_sent(void **state) {
     assert_int_equal(fake->take.cost_tokens, 2);
     assert_int_equal(fake->take.deadline_ms, 250);
 
-    take = (struct sluice_take){.key = "k", .limit = &limit, .deadline_ms = 1234};
+    take = (struct sluice_request){.key = "k", .limit = &limit, .deadline_ms = 1234};
     assert_int_equal(sluice_peek(fixture->client, &take, &result), SLUICE_OK);
     assert_int_equal(fake->verb, VERB_PEEK);
     assert_int_equal(fake->take.plan.kind, PLAN_CHOICE_INLINE);
@@ -57,13 +58,13 @@ static void test_plan_cost_and_deadline_are_sent(void **state) {
     assert_int_equal(fake->take.deadline_ms, 1234);
 
     limit = (struct sluice_limit){.rate = 7, .period_ms = 60000, .burst = 9};
-    take = (struct sluice_take){.key = "k", .cost = 1, .limit = &limit};
+    take = (struct sluice_request){.key = "k", .cost = 1, .limit = &limit};
     assert_int_equal(sluice_refund(fixture->client, &take, &result), SLUICE_OK);
     assert_int_equal(fake->verb, VERB_REFUND);
     assert_int_equal(fake->take.plan.limit.burst_tokens, 9);
     assert_int_equal(fake->take.plan.limit.period_ns, UINT64_C(60000000000));
 
-    take = (struct sluice_take){.key = "k", .cost = 1};
+    take = (struct sluice_request){.key = "k", .cost = 1};
     assert_int_equal(sluice_take(fixture->client, &take, &result), SLUICE_OK);
     assert_int_equal(fake->take.plan.kind, PLAN_CHOICE_DEFAULT);
 }
@@ -71,7 +72,7 @@ static void test_plan_cost_and_deadline_are_sent(void **state) {
 static void test_errors_of_the_wire_have_code_and_message(void **state) {
     struct fixture *fixture = *state;
     struct sluice_result result;
-    struct sluice_take take = {.key = "unknown", .cost = 1};
+    struct sluice_request take = {.key = "unknown", .cost = 1};
     assert_int_equal(sluice_take(fixture->client, &take, &result), SLUICE_UNKNOWN_PLAN);
     assert_int_equal(result.error, SLUICE_UNKNOWN_PLAN);
     assert_string_equal(result.message, "no plan of that name");
@@ -87,7 +88,7 @@ static void test_invalid_arguments_are_not_sent(void **state) {
     struct fixture *fixture = *state;
     static const char long_key[300] = {'x'};
     struct sluice_limit zero = {0}, wide = {.rate = 1, .period_ms = UINT64_MAX};
-    const struct sluice_take takes[] = {
+    const struct sluice_request takes[] = {
         {.key = NULL},
         {.key = ""},
         {.key = long_key, .key_size = 257},
@@ -117,10 +118,10 @@ static void test_invalid_arguments_are_not_sent(void **state) {
 
 static void test_take_many_decides_each_by_itself(void **state) {
     struct fixture *fixture = *state;
-    struct sluice_take takes[3000];
+    struct sluice_request takes[3000];
     struct sluice_result *results = calloc(3000, sizeof *results);
     for (size_t i = 0; i < 3000; i++) {
-        takes[i] = (struct sluice_take){.key = i == 7 ? "unknown" : "k", .cost = i % 20};
+        takes[i] = (struct sluice_request){.key = i == 7 ? "unknown" : "k", .cost = i % 20};
     }
     assert_int_equal(sluice_take_many(fixture->client, takes, 3000, results), SLUICE_UNKNOWN_PLAN);
     for (size_t i = 0; i < 3000; i++) {
@@ -149,10 +150,10 @@ static void many_ended(void *context, const struct sluice_result *results, size_
 
 static void test_take_many_async_calls_back_once(void **state) {
     struct fixture *fixture = *state;
-    struct sluice_take takes[50];
+    struct sluice_request takes[50];
     struct tally tally = {0};
     for (size_t i = 0; i < 50; i++) {
-        takes[i] = (struct sluice_take){.key = "k", .cost = 1};
+        takes[i] = (struct sluice_request){.key = "k", .cost = 1};
     }
     assert_int_equal(sluice_take_many_async(fixture->client, takes, 50, many_ended, &tally),
                      SLUICE_OK);
@@ -186,7 +187,7 @@ static void test_takes_gather_while_four_are_under_way(void **state) {
 static void test_own_deadlines_travel_singly(void **state) {
     struct fixture *fixture = *state;
     struct tally tally = {0};
-    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 2000};
+    struct sluice_request take = {.key = "k", .cost = 1, .deadline_ms = 2000};
     atomic_store(&fixture->fake.mode, FAKE_HOLD);
     for (int i = 0; i < 10; i++) {
         assert_int_equal(sluice_take_async(fixture->client, &take, tally_one, &tally), SLUICE_OK);
@@ -223,7 +224,7 @@ struct chain {
 };
 
 static void chain_start(struct chain *chain) {
-    struct sluice_take take = {.key = "k", .cost = 1};
+    struct sluice_request take = {.key = "k", .cost = 1};
     assert_int_equal(sluice_take_async(chain->fixture->client, &take, chain_next, chain),
                      SLUICE_OK);
 }

@@ -15,7 +15,7 @@ static void test_deadline_holds_though_the_router_is_silent(void **state) {
     struct fixture *fixture = *state;
     struct sluice_result result;
     atomic_store(&fixture->fake.mode, FAKE_SILENT);
-    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 60};
+    struct sluice_request take = {.key = "k", .cost = 1, .deadline_ms = 60};
     int64_t start_ms = now_ms();
     assert_int_equal(sluice_take(fixture->client, &take, &result), SLUICE_TIMEOUT);
     int64_t took_ms = now_ms() - start_ms;
@@ -31,7 +31,7 @@ static void test_deadline_holds_though_the_router_is_silent(void **state) {
 static void test_waiting_calls_expire_too(void **state) {
     struct fixture *fixture = *state;
     struct tally stuck = {0}, waiting = {0};
-    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 20000};
+    struct sluice_request take = {.key = "k", .cost = 1, .deadline_ms = 20000};
     atomic_store(&fixture->fake.mode, FAKE_SILENT);
     for (int i = 0; i < 32; i++) { /* every lane for single calls */
         assert_int_equal(sluice_take_async(fixture->client, &take, tally_one, &stuck), SLUICE_OK);
@@ -52,7 +52,7 @@ static void test_waiting_calls_expire_too(void **state) {
 static void test_nobody_there_is_unreachable(void **state) {
     struct fixture *fixture = *state;
     struct sluice_result result;
-    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 50};
+    struct sluice_request take = {.key = "k", .cost = 1, .deadline_ms = 50};
     fake_router_stop(&fixture->fake);
     struct sluice_client *client;
     assert_int_equal(sluice_open(&client, fixture->fake.url, NULL), SLUICE_OK);
@@ -70,7 +70,7 @@ static void test_router_dies_and_comes_back(void **state) {
     struct fake_router *fake = &fixture->fake;
     struct tally tally = {0};
     struct sluice_result result;
-    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 5000};
+    struct sluice_request take = {.key = "k", .cost = 1, .deadline_ms = 5000};
     assert_int_equal(sluice_take(fixture->client, &take, &result), SLUICE_OK);
     atomic_store(&fake->mode, FAKE_SILENT);
     for (int i = 0; i < 3; i++) {
@@ -95,7 +95,7 @@ static void test_router_dies_and_comes_back(void **state) {
 static void test_a_call_made_while_the_router_is_away_succeeds_when_it_returns(void **state) {
     struct fixture *fixture = *state;
     struct tally tally = {0};
-    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 10000};
+    struct sluice_request take = {.key = "k", .cost = 1, .deadline_ms = 10000};
     fake_router_stop(&fixture->fake);
     assert_int_equal(sluice_take_async(fixture->client, &take, tally_one, &tally), SLUICE_OK);
     usleep(100000);
@@ -110,7 +110,7 @@ static void test_several_routers_stand_in_for_each_other(void **state) {
     struct fake_router *other = calloc(1, sizeof *other);
     struct sluice_client *client;
     struct sluice_result result;
-    struct sluice_take take = {.key = "k", .cost = 1, .deadline_ms = 5000};
+    struct sluice_request take = {.key = "k", .cost = 1, .deadline_ms = 5000};
     char urls[160];
     assert_non_null(other);
     fake_router_start(other);
@@ -138,9 +138,9 @@ static void test_full_is_an_answer(void **state) {
     struct fixture *fixture = *state;
     struct sluice_client *client;
     struct tally tally = {0};
-    struct sluice_take take = {.key = "k", .cost = 1};
+    struct sluice_request take = {.key = "k", .cost = 1};
     struct sluice_result results[9];
-    struct sluice_take takes[9];
+    struct sluice_request takes[9];
     atomic_store(&fixture->fake.mode, FAKE_HOLD);
     assert_int_equal(
         sluice_open(&client, fixture->fake.url, &(struct sluice_options){.calls_max = 8}),
@@ -186,7 +186,7 @@ struct caller {
 static void *caller_run(void *argument) {
     struct caller *caller = argument;
     for (unsigned i = 0; i < caller->takes && caller->last == SLUICE_OK; i++) {
-        struct sluice_take take = {.key = "k", .cost = 1};
+        struct sluice_request take = {.key = "k", .cost = 1};
         struct sluice_result result;
         caller->last = sluice_take(caller->fixture->client, &take, &result);
         caller->granted += result.allowed;

@@ -2,7 +2,7 @@
  * libsluice: asks a Sluice cluster whether a key may spend tokens.
  *
  *     struct sluice_client *client;
- *     struct sluice_take take = {.key = "alice", .cost = 1};
+ *     struct sluice_request take = {.key = "alice", .cost = 1};
  *     struct sluice_result result;
  *     if (sluice_open(&client, "tcp://127.0.0.1:7400", NULL) == SLUICE_OK) {
  *         if (sluice_take(client, &take, &result) == SLUICE_OK && result.allowed) ...
@@ -103,7 +103,7 @@ struct sluice_limit {
 
 /* What is asked. Everything is borrowed for the duration of the function it is given to; zeroed
  * members mean the default. */
-struct sluice_take {
+struct sluice_request {
     const void *key;
     size_t key_size;                  /* bytes; 0: key is zero-terminated text */
     uint64_t cost;                    /* tokens; 0 spends nothing and is a look */
@@ -138,26 +138,27 @@ SLUICE_API void sluice_close(struct sluice_client *client);
 
 /* --- blocking: not from a callback ---------------------------------------------------------- */
 
-/* Spends `take->cost` tokens, or none. Fills `result` in every case and returns result->error. */
+/* Spends `request->cost` tokens, or none. Fills `result` in every case and returns result->error.
+ */
 SLUICE_API SLUICE_MUST_USE enum sluice_error sluice_take(struct sluice_client *client,
-                                                         const struct sluice_take *take,
+                                                         const struct sluice_request *request,
                                                          struct sluice_result *result);
 
 /* Answers what take would, and spends nothing. */
 SLUICE_API SLUICE_MUST_USE enum sluice_error sluice_peek(struct sluice_client *client,
-                                                         const struct sluice_take *take,
+                                                         const struct sluice_request *request,
                                                          struct sluice_result *result);
 
 /* Gives the cost back, never above full. */
 SLUICE_API SLUICE_MUST_USE enum sluice_error sluice_refund(struct sluice_client *client,
-                                                           const struct sluice_take *take,
+                                                           const struct sluice_request *request,
                                                            struct sluice_result *result);
 
-/* `count` takes (1 to SLUICE_TAKES_MAX), each decided by itself; results[i] answers takes[i].
+/* `count` takes (1 to SLUICE_TAKES_MAX), each decided by itself; results[i] answers requests[i].
  * Returns SLUICE_OK, or the first error among the results. If one take is INVALID, or there is no
  * room for all, none is sent. */
 SLUICE_API SLUICE_MUST_USE enum sluice_error sluice_take_many(struct sluice_client *client,
-                                                              const struct sluice_take *takes,
+                                                              const struct sluice_request *requests,
                                                               size_t count,
                                                               struct sluice_result *results);
 
@@ -177,21 +178,20 @@ typedef void (*sluice_many_callback)(void *context, const struct sluice_result *
                                      size_t count);
 
 SLUICE_API SLUICE_MUST_USE enum sluice_error sluice_take_async(struct sluice_client *client,
-                                                               const struct sluice_take *take,
+                                                               const struct sluice_request *request,
                                                                sluice_callback callback,
                                                                void *context);
 SLUICE_API SLUICE_MUST_USE enum sluice_error sluice_peek_async(struct sluice_client *client,
-                                                               const struct sluice_take *take,
+                                                               const struct sluice_request *request,
                                                                sluice_callback callback,
                                                                void *context);
-SLUICE_API SLUICE_MUST_USE enum sluice_error sluice_refund_async(struct sluice_client *client,
-                                                                 const struct sluice_take *take,
-                                                                 sluice_callback callback,
-                                                                 void *context);
+SLUICE_API SLUICE_MUST_USE enum sluice_error
+sluice_refund_async(struct sluice_client *client, const struct sluice_request *request,
+                    sluice_callback callback, void *context);
 /* Called back once, with all results. */
 SLUICE_API SLUICE_MUST_USE enum sluice_error
-sluice_take_many_async(struct sluice_client *client, const struct sluice_take *takes, size_t count,
-                       sluice_many_callback callback, void *context);
+sluice_take_many_async(struct sluice_client *client, const struct sluice_request *requests,
+                       size_t count, sluice_many_callback callback, void *context);
 
 /*
  * Batching: takes under the default deadline that find four requests of the client under way are
