@@ -201,7 +201,9 @@ void world_tell(struct world *world, struct router_event *event) {
         if (plant_now(world, PLANT_LOSE_ITEM)) {
             continue;
         }
-        memcpy(results, answer->results, answer->count * sizeof results[0]);
+        if (answer->count > 0) {
+            memcpy(results, answer->results, answer->count * sizeof results[0]);
+        }
         if (answer->count > 1 && plant_now(world, PLANT_SWAP_RESULTS)) {
             results[0] = answer->results[1];
             results[1] = answer->results[0];
