@@ -115,13 +115,24 @@ static enum code period_set(struct limit *limit, uint64_t period_ms, const char 
     return CODE_OK;
 }
 
+/* Members of a limit that were read. */
+#define MEMBER_RATE 1u
+#define MEMBER_BURST 2u
+#define MEMBER_PERIOD 4u
+
 static enum code limit_member_read(struct reader *reader, struct bytes name, struct limit *limit,
-                                   const char *what, struct fault *fault) {
+                                   unsigned *seen, const char *what, struct fault *fault) {
     uint64_t value;
     bool is_rate = name_is(name, "rate"), is_burst = name_is(name, "burst");
     if (!is_rate && !is_burst && !name_is(name, "period_ms")) {
         return unknown_member(fault, what, name, "rate, period_ms, burst");
     }
+    unsigned member = is_rate ? MEMBER_RATE : is_burst ? MEMBER_BURST : MEMBER_PERIOD;
+    if (*seen & member) {
+        return fault_set(fault, CODE_BAD_REQUEST, "%s.%.*s: stands twice", what, (int)name.size,
+                         (const char *)name.data);
+    }
+    *seen |= member;
     if (!read_uint(reader, &value)) {
         return fault_set(fault, CODE_BAD_REQUEST,
                          "%s.%.*s: expected an integer of 1 or more, got %s", what, (int)name.size,
@@ -140,7 +151,7 @@ static enum code limit_member_read(struct reader *reader, struct bytes name, str
 enum code limit_read(struct reader *reader, struct limit *limit, const char *what,
                      struct fault *fault) {
     uint32_t members;
-    bool has_burst = false;
+    unsigned seen = 0;
     memset(limit, 0, sizeof *limit);
     limit->period_ns = UINT64_C(1000) * NS_PER_MS;
     if (!read_map(reader, &members)) {
@@ -151,12 +162,11 @@ enum code limit_read(struct reader *reader, struct limit *limit, const char *wha
         if (!read_bytes(reader, &name)) {
             return expected(fault, what, "a member's name", reader);
         }
-        if (limit_member_read(reader, name, limit, what, fault) != CODE_OK) {
+        if (limit_member_read(reader, name, limit, &seen, what, fault) != CODE_OK) {
             return fault->code;
         }
-        has_burst = has_burst || name_is(name, "burst");
     }
-    if (!has_burst) {
+    if (!(seen & MEMBER_BURST)) {
         limit->burst_tokens = limit->rate_tokens;
     }
     return limit_check(limit, what, fault);
