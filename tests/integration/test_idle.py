@@ -77,7 +77,7 @@ class RefilledTest(ClusterTest):
                 for node in range(2):
                     with self.cluster.control(node) as control:
                         for shard in control.call("node.status")["shards"]:
-                            count += shard["buckets"]
+                            count += shard["counters"]["buckets"]
                 return count
 
             wait_for("memory holds no bucket", lambda: resident() == 0, 60, 0.1)

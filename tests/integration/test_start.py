@@ -204,7 +204,7 @@ class SharedMachineTest(ClusterTest):
         try:
             with node.control() as control:
                 status = control.call("node.status")
-                self.assertEqual(sum(shard["slots_owned"] for shard in status["shards"]), 0)
+                self.assertEqual(sum(shard["counters"]["slots_owned"] for shard in status["shards"]), 0)
             self.assertEqual(node.terminate(), 0)
         finally:
             node.end()

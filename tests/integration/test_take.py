@@ -73,8 +73,8 @@ class TakeTest(ClusterTest):
             self.assertTrue(self.connection.take(key, 5, limit).allowed, "after retry_after")
 
     def test_defaults_of_an_inline_limit(self):
-        take = self.connection.take(self.new_key(), 1, {"rate": 9})
-        self.assertEqual((take.limit, take.remaining), (9, 8))
+        take = self.connection.take(self.new_key(), 1, {"rate": 8})
+        self.assertEqual((take.limit, take.remaining), (8, 7))
 
     def test_plan_by_name_and_default(self):
         self.assertEqual(self.connection.take(self.new_key()).limit, 1000)
