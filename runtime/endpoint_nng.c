@@ -336,6 +336,20 @@ static int slots_open(struct endpoint_nng *endpoint) {
     return 0;
 }
 
+/* Where the URL said port 0, puts the port that the system chose. */
+static void url_port_fill(struct endpoint_nng *endpoint, nng_listener listener) {
+    char *host = strstr(endpoint->base.url, "://") + strlen("://");
+    char *zero = strstr(host, ":0");
+    int port;
+    if (zero == NULL || (zero[2] != '\0' && zero[2] != '/') ||
+        nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port) != 0)
+        return;
+    char path[ENDPOINT_BYTES_MAX + 1];
+    snprintf(path, sizeof path, "%s", zero + 2);
+    size_t left = sizeof endpoint->base.url - (size_t)(zero - endpoint->base.url);
+    snprintf(zero, left, ":%d%s", port, path);
+}
+
 static int libnng_open(struct endpoint_nng *endpoint, const char *url) {
     int status = nng_socket_set_size(endpoint->socket, NNG_OPT_RECVMAXSZ, MESSAGE_DRAIN_BYTES_MAX);
     for (int event = NNG_PIPE_EV_ADD_PRE; status == 0 && event < NNG_PIPE_EV_NUM; event++)
@@ -347,6 +361,7 @@ static int libnng_open(struct endpoint_nng *endpoint, const char *url) {
         status = nng_listen(endpoint->socket, url, &listener, 0);
     if (status != 0)
         return status;
+    url_port_fill(endpoint, listener);
     for (uint32_t i = 0; i < endpoint->slot_count; i++)
         slot_receive(&endpoint->slots[i]);
     return 0;

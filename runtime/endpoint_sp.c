@@ -105,10 +105,9 @@ static void peer_sweep(struct sp_peer *peer, uint64_t now_ms) {
         peer->sent_total = sent_total;
         peer->progress_ms = now_ms;
     }
-    if (unsent <= ENDPOINT_OUTPUT_HIGH_BYTES)
-        peer->below_high_ms = now_ms;
+    bool paused = !peer->reading && !peer->endpoint->base.stopped;
     if (now_ms - peer->progress_ms >= ENDPOINT_STALL_MS ||
-        now_ms - peer->below_high_ms >= ENDPOINT_STALL_MS) {
+        (paused && now_ms - peer->paused_ms >= ENDPOINT_STALL_MS)) {
         counters->closed_stalled++;
         sp_peer_close(peer);
         return;

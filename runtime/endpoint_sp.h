@@ -40,7 +40,7 @@ struct sp_peer {
     uint64_t opened_ms, active_ms;
     uint64_t sent_total; /* bytes the kernel had taken at `progress_ms` */
     uint64_t progress_ms;
-    uint64_t below_high_ms; /* when its output was last below ENDPOINT_OUTPUT_HIGH_BYTES */
+    uint64_t paused_ms; /* when it was last no longer read from */
     struct sp_input input;
     struct sp_output output;
     TAILQ_ENTRY(sp_peer) turn_entry, unflushed_entry;

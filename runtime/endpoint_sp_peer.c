@@ -163,10 +163,12 @@ void sp_peer_update_reading(struct sp_peer *peer) {
     if (want == peer->reading)
         return;
     peer->reading = want;
-    if (!want)
+    if (!want) {
+        peer->paused_ms = uv_now(endpoint->loop);
         uv_read_stop(stream_of(peer));
-    else if (uv_read_start(stream_of(peer), on_space, on_read) != 0)
+    } else if (uv_read_start(stream_of(peer), on_space, on_read) != 0) {
         sp_peer_close(peer);
+    }
 }
 
 void sp_peer_turn_end(struct sp_peer *peer) {
@@ -271,7 +273,7 @@ void sp_peer_accept(struct endpoint_sp *endpoint) {
     endpoint->handles_open++;
     peer->output.on_written = on_written;
     peer->opened_ms = uv_now(endpoint->base.loop);
-    peer->active_ms = peer->progress_ms = peer->below_high_ms = peer->opened_ms;
+    peer->active_ms = peer->progress_ms = peer->opened_ms;
     endpoint_sp_enter(endpoint, peer);
     if (uv_accept((uv_stream_t *)&endpoint->listener, stream_of(peer)) != 0) {
         sp_peer_close(peer);
