@@ -5,7 +5,7 @@
 #
 #   --quick          the dev build only: no sanitizers, no second compiler, smaller amounts
 #   --only PATTERN   parts, unit tests and integration tests whose name contains PATTERN
-#   --soak           the long forms: a million takes, more model steps
+#   --soak           the long forms: five million takes, ten times the model steps
 #   --jobs N         compile with N jobs (default: processors)
 #   --no-install     leave packages alone
 set -uo pipefail

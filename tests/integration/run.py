@@ -4,7 +4,7 @@
     tests/integration/run.py [--bin build/dev/bin] [--quick | --smoke | --soak] [--only PATTERN]
 
 --quick: smaller amounts. --smoke: the tests that a sanitizer run should have, smaller still.
---soak: a million takes. Each test prints its time and its key figures.
+--soak: five million takes. Each test prints its time and its key figures.
 """
 
 import argparse

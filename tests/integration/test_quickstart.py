@@ -79,7 +79,7 @@ class QuickstartTest(unittest.TestCase):
         stopped = self.script("stop")
         self.assertNotIn("killed", stopped)
         for name, pid in pids.items():
-            self.assertFalse(os.path.exists("/proc/%d" % pid), name)
+            self.assertFalse(runs(pid), name)
         self.assertIn("Nothing runs", self.script("stop"))
         self.assertIn("Nothing runs", self.script("status", check=False))
 
@@ -124,6 +124,15 @@ class QuickstartTest(unittest.TestCase):
                               stderr=subprocess.STDOUT, text=True, timeout=60)
         self.assertEqual(done.returncode, 0, script + "\n" + done.stdout)
         return done.stdout
+
+
+def runs(pid):
+    """Whether the process runs; one that has ended but was not yet reaped does not."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def readme_examples():

@@ -14,7 +14,7 @@ from replay_worker import drive
 
 CLIENTS, PROCESSES = 64, 4
 KEYS = 100000 if not SMOKE else 5000
-TAKES = 1000000 if SOAK else 10000 if SMOKE else 60000 if QUICK else 250000
+TAKES = 5000000 if SOAK else 10000 if SMOKE else 100000 if QUICK else 1000000
 
 BURST = 20
 SLOW_LIMIT = {"rate": 1, "period_ms": HOUR_MS, "burst": BURST}
