@@ -28,8 +28,14 @@ struct endpoint_name {
     char text[ENDPOINT_BYTES_MAX + 1]; /* a URL, zero-terminated */
 };
 
+/* Weight of a node: parts of an even share of the slots. An ordinary node has 100; one that is
+ * drained has 0. */
+#define WEIGHT_MAX 10000
+#define WEIGHT_DEFAULT 100
+
 struct map_node {
     struct name id;
+    uint32_t weight;
     struct endpoint_name control;
 };
 

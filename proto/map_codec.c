@@ -32,9 +32,10 @@ void map_write(struct writer *writer, const struct map *map) {
     write_text(writer, "nodes");
     write_array(writer, map->node_count);
     for (uint32_t i = 0; i < map->node_count; i++) {
-        write_array(writer, 2);
+        write_array(writer, 3);
         write_str(writer, name_bytes(&map->nodes[i].id));
         write_str(writer, endpoint_name_bytes(&map->nodes[i].control));
+        write_uint(writer, map->nodes[i].weight);
     }
     write_text(writer, "shards");
     write_array(writer, map->shard_count);
@@ -48,19 +49,35 @@ void map_write(struct writer *writer, const struct map *map) {
     owners_write(writer, map);
 }
 
+/* [id, control endpoint, weight]; later versions may add to it. */
+static bool node_read(struct reader *reader, struct map_node *node) {
+    uint32_t count;
+    uint64_t weight;
+    struct bytes id, control, later;
+    if (!read_array(reader, &count) || count < 3 || !read_bytes(reader, &id) ||
+        !read_bytes(reader, &control) || !read_uint(reader, &weight) || !name_valid(id) ||
+        weight > WEIGHT_MAX || !endpoint_name_set(&node->control, control)) {
+        return false;
+    }
+    node->id = name_of(id);
+    node->weight = (uint32_t)weight;
+    for (uint32_t i = 3; i < count; i++) {
+        if (!read_any(reader, &later)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum code nodes_read(struct reader *reader, struct map *map, struct fault *fault) {
     if (!read_array(reader, &map->node_count) || map->node_count > NODES_MAX) {
         return fault_set(fault, CODE_BAD_REQUEST, "nodes: expected at most %d", NODES_MAX);
     }
     for (uint32_t i = 0; i < map->node_count; i++) {
-        uint32_t count;
-        struct bytes id, control;
-        if (!read_array(reader, &count) || count != 2 || !read_bytes(reader, &id) ||
-            !read_bytes(reader, &control) || !name_valid(id) ||
-            !endpoint_name_set(&map->nodes[i].control, control)) {
-            return fault_set(fault, CODE_BAD_REQUEST, "nodes[%u]: expected [id, endpoint]", i);
+        if (!node_read(reader, &map->nodes[i])) {
+            return fault_set(fault, CODE_BAD_REQUEST, "nodes[%u]: expected [id, endpoint, weight]",
+                             i);
         }
-        map->nodes[i].id = name_of(id);
     }
     return CODE_OK;
 }

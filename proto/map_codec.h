@@ -2,7 +2,7 @@
  * The map as a msgpack value: in Redis, and in the result of cluster.map.
  *
  *     {"epoch": e, "slots": n,
- *      "nodes":  [[id, control endpoint], ...],
+ *      "nodes":  [[id, control endpoint, weight], ...],
  *      "shards": [[node index, number in its node, endpoint], ...],
  *      "owners": [[how many slots, shard index or nil], ...]}        runs, from slot 0 on
  *

@@ -114,6 +114,9 @@ static void event_handle(struct shard *shard, const struct shard_event *event) {
     case SHARD_EVENT_OWN:
         slots_own(shard, event->own.slots);
         break;
+    case SHARD_EVENT_SEAL:
+        slots_seal(shard, event->seal.slots);
+        break;
     case SHARD_EVENT_PLANS:
         plans_replace(shard, event->plans.set);
         break;
@@ -192,8 +195,14 @@ void shard_step(struct shard *shard, const struct shard_event *event, struct sha
         .notices = shard->notices,
         .notice_count = shard->notice_count,
         .wake_at_ns = wake_at(shard),
+        .sealed = slots_sealed(shard),
         .stopped = shard->stopped,
     };
+}
+
+void shard_slot_load(const struct shard *shard, struct slot slot, struct shard_slot_load *load) {
+    const struct shard_slot *from = &shard->slots[slot.index];
+    *load = (struct shard_slot_load){.takes = from->takes, .buckets = from->buckets.count};
 }
 
 const struct shard_counters *shard_counters(const struct shard *shard) {

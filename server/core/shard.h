@@ -22,6 +22,13 @@
  *       |               v                           v                        v
  *       +---------------+---------------------------+-------------------- RELEASING
  *                                                        (last writes acknowledged)
+ *                 seal                 disown
+ *     SERVING ------------> SEALED -----------------> RELEASING
+ *        ^                     |
+ *        +---------------------+ no longer to be sealed
+ *
+ *   A SEALED slot decides nothing and writes what it has: once all is acknowledged its exact state
+ *   is in the store, and the map may give it to another shard.
  *   A store that FENCES a slot's write has a newer owner: the slot's buckets are dropped at once and
  *   it starts again at FENCING if the map still gives it to this shard.
  *
@@ -81,6 +88,7 @@ struct shard_options {
 enum shard_event_kind {
     SHARD_EVENT_TAKES,   /* callers' takes, peeks, refunds */
     SHARD_EVENT_OWN,     /* the map gives this shard exactly these slots */
+    SHARD_EVENT_SEAL,    /* exactly these slots are to be handed over */
     SHARD_EVENT_PLANS,   /* a plan set replaces the one before */
     SHARD_EVENT_STORED,  /* the store has answered an operation */
     SHARD_EVENT_STORE,   /* the store's link came up or was lost (outstanding: FAILED first) */
@@ -123,6 +131,9 @@ struct shard_event {
         struct {
             const uint8_t *slots; /* slot_count bits, least significant first */
         } own;
+        struct {
+            const uint8_t *slots; /* slot_count bits, as in own; only owned slots count */
+        } seal;
         struct {
             const struct plan_set *set; /* borrowed until the next PLANS event's step returns */
         } plans;
@@ -220,6 +231,7 @@ struct shard_update {
     const struct shard_notice *notices;
     uint32_t notice_count;
     uint64_t wake_at_ns; /* cluster time of the next TICK wanted; never 0 */
+    bool sealed;         /* slots are sealed, and everything of all of them is written */
     bool stopped;        /* after STOP: everything is written */
 };
 
@@ -230,7 +242,7 @@ struct shard_counters {
     uint64_t records_written, records_removed, records_loaded, records_unreadable;
     uint64_t writes, writes_failed, writes_fenced;
     uint64_t clock_clamps;
-    uint64_t slots_owned, slots_serving;
+    uint64_t slots_owned, slots_serving, slots_sealed;
     uint64_t memory_bytes;
 };
 
@@ -239,6 +251,13 @@ struct shard *shard_create(const struct shard_options *options);
 void shard_destroy(struct shard *shard);
 
 void shard_step(struct shard *shard, const struct shard_event *event, struct shard_update *update);
+
+/* How busy a slot is: what rebalancing by load looks at. */
+struct shard_slot_load {
+    uint64_t takes; /* decided since the slot was gained; peeks and refunds included */
+    uint32_t buckets;
+};
+void shard_slot_load(const struct shard *shard, struct slot slot, struct shard_slot_load *load);
 
 const struct shard_counters *shard_counters(const struct shard *shard);
 

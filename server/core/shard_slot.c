@@ -18,7 +18,8 @@ static const struct {
     [SLOT_ABSENT] = {"absent", MOVE(SLOT_FENCING)},
     [SLOT_FENCING] = {"fencing", MOVE(SLOT_LOADING) | MOVE(SLOT_RELEASING)},
     [SLOT_LOADING] = {"loading", MOVE(SLOT_SERVING) | MOVE(SLOT_RELEASING)},
-    [SLOT_SERVING] = {"serving", MOVE(SLOT_RELEASING)},
+    [SLOT_SERVING] = {"serving", MOVE(SLOT_SEALED) | MOVE(SLOT_RELEASING)},
+    [SLOT_SEALED] = {"sealed", MOVE(SLOT_SERVING) | MOVE(SLOT_RELEASING)},
     [SLOT_RELEASING] = {"releasing", MOVE(SLOT_ABSENT)},
 };
 
@@ -36,6 +37,8 @@ static void slot_move(struct shard *shard, struct shard_slot *slot, enum slot_st
     shard->loading_count += state_loading(to);
     shard->counters.slots_serving -= slot->state == SLOT_SERVING;
     shard->counters.slots_serving += to == SLOT_SERVING;
+    shard->counters.slots_sealed -= slot->state == SLOT_SEALED;
+    shard->counters.slots_sealed += to == SLOT_SEALED;
     slot->state = (uint8_t)to;
 }
 
@@ -43,7 +46,10 @@ enum reason slot_refusal(const struct shard_slot *slot) {
     if (slot->state == SLOT_SERVING) {
         return REASON_NONE;
     }
-    return slot->wanted ? REASON_LOADING : REASON_NOT_OWNER;
+    if (!slot->wanted) {
+        return REASON_NOT_OWNER;
+    }
+    return slot->state == SLOT_SEALED ? REASON_MOVING : REASON_LOADING;
 }
 
 void slot_ready(struct shard *shard, struct shard_slot *slot) {
@@ -75,9 +81,14 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
     slot_queue_push(&shard->reclaim, shard_slot_at(shard, slot));
 }
 
+/* Everything that the slot has is in the store. */
+static bool slot_clean(const struct shard_slot *slot) {
+    return slot->op_id == 0 && slot->assigns == 0 && slot->dirty == 0 && slot->draining == 0 &&
+           slot->writing == 0 && !slot->rewrite;
+}
+
 void slot_settle(struct shard *shard, struct shard_slot *slot) {
-    if (slot->state == SLOT_RELEASING && !slot->discard && slot->op_id == 0 && slot->assigns == 0 &&
-        slot->dirty == 0 && slot->draining == 0 && slot->writing == 0 && !slot->rewrite) {
+    if (slot->state == SLOT_RELEASING && !slot->discard && slot_clean(slot)) {
         slot_drop(shard, slot);
     }
 }
@@ -85,7 +96,7 @@ void slot_settle(struct shard *shard, struct shard_slot *slot) {
 static void slot_disown(struct shard *shard, struct shard_slot *slot) {
     if (state_loading(slot->state)) {
         slot_drop(shard, slot);
-    } else if (slot->state == SLOT_SERVING) {
+    } else if (slot->state == SLOT_SERVING || slot->state == SLOT_SEALED) {
         slot_move(shard, slot, SLOT_RELEASING);
         snapshot_hurry(shard, slot);
         slot_settle(shard, slot);
@@ -112,6 +123,28 @@ void slots_own(struct shard *shard, const uint8_t *bits) {
             slot_queue_push(&shard->starting, (uint16_t)i);
         }
     }
+}
+
+void slots_seal(struct shard *shard, const uint8_t *bits) {
+    for (uint32_t i = 0; i < shard->options.slot_count; i++) {
+        struct shard_slot *slot = &shard->slots[i];
+        bool sealed = (bits[i / 8] >> (i % 8) & 1) != 0;
+        if (sealed && slot->state == SLOT_SERVING) {
+            slot_move(shard, slot, SLOT_SEALED);
+            snapshot_hurry(shard, slot);
+        } else if (!sealed && slot->state == SLOT_SEALED) {
+            slot_move(shard, slot, SLOT_SERVING);
+        }
+    }
+}
+
+bool slots_sealed(const struct shard *shard) {
+    for (uint32_t i = 0; i < shard->options.slot_count && shard->counters.slots_sealed > 0; i++) {
+        if (shard->slots[i].state == SLOT_SEALED && !slot_clean(&shard->slots[i])) {
+            return false;
+        }
+    }
+    return shard->counters.slots_sealed > 0;
 }
 
 static void slot_restart(struct shard *shard, struct shard_slot *slot) {
@@ -235,6 +268,7 @@ static void work_reclaim(struct shard *shard) {
         uint16_t at = slot_queue_pop(&shard->reclaim);
         slot->discard = false;
         slot->overdue = false;
+        slot->takes = 0;
         slot_move(shard, slot, SLOT_ABSENT);
         if (!slot->wanted) {
             continue;

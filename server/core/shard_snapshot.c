@@ -11,7 +11,8 @@
 #include "server/core/shard_state.h"
 
 void snapshot_hurry(struct shard *shard, struct shard_slot *slot) {
-    if (slot->state != SLOT_SERVING && slot->state != SLOT_RELEASING) {
+    if (slot->state != SLOT_SERVING && slot->state != SLOT_SEALED &&
+        slot->state != SLOT_RELEASING) {
         return;
     }
     slot->overdue = slot->dirty != 0 || slot->writing != 0;
@@ -167,7 +168,7 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
         slot_later(shard, slot);
         return;
     }
-    if (slot->dirty != 0 && (shard->stopping || slot->state == SLOT_RELEASING)) {
+    if (slot->dirty != 0 && (shard->stopping || slot->state != SLOT_SERVING)) {
         slot->overdue = true;
     }
     if (slot->draining != 0 || slot->overdue) {

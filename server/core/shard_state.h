@@ -19,6 +19,7 @@ enum slot_state {
     SLOT_FENCING,
     SLOT_LOADING,
     SLOT_SERVING,
+    SLOT_SEALED,
     SLOT_RELEASING,
 };
 
@@ -28,6 +29,7 @@ struct shard_slot {
     uint64_t fence;
     uint64_t cursor; /* LOADING: of the next page; RELEASING: of the scan that frees */
     uint64_t due_ns; /* while in the due queue */
+    uint64_t takes;  /* decided since it was gained */
     uint32_t op_id;  /* the operation outstanding (ASSIGNs apart), 0: none */
     /* Lists of buckets: changed; those of them that the snapshot under way has still to write;
      * those in the outstanding write. */
@@ -194,6 +196,9 @@ const char *slot_state_name(enum slot_state state);
 enum reason slot_refusal(const struct shard_slot *slot);
 
 void slots_own(struct shard *shard, const uint8_t *bits);
+void slots_seal(struct shard *shard, const uint8_t *bits);
+/* True if slots are sealed and all of them are written. */
+bool slots_sealed(const struct shard *shard);
 void slot_stored(struct shard *shard, const struct shard_event *event);
 void slots_store_lost(struct shard *shard);
 void slots_stop(struct shard *shard);

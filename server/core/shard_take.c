@@ -87,6 +87,7 @@ void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t 
                 take_fail(shard, result, reason);
             } else {
                 take_count(shard, item, result->allowed);
+                slots[i]->takes++;
             }
         }
     }
