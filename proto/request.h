@@ -12,6 +12,7 @@
 #include "proto/error.h"
 #include "proto/plan.h"
 #include "proto/reader.h"
+#include "proto/slot.h"
 #include "proto/take.h"
 #include "proto/writer.h"
 
@@ -35,14 +36,22 @@ enum method_kind {
     X(KEY_SHOW, "key.show", CONTROL)                                                               \
     X(KEY_RESET, "key.reset", CONTROL)                                                             \
     X(KEY_ASSIGN, "key.assign", CONTROL)                                                           \
-    X(NODE_STATUS, "node.status", CONTROL)
+    X(NODE_STATUS, "node.status", CONTROL)                                                         \
+    X(CLUSTER_REFRESH, "cluster.refresh", READ)                                                    \
+    X(CLUSTER_EVENTS, "cluster.events", CONTROL)                                                   \
+    X(SLOTS_MOVE, "slots.move", CONTROL)                                                           \
+    X(SLOTS_LIST, "slots.list", CONTROL)                                                           \
+    X(NODE_WEIGHT, "node.weight", CONTROL)                                                         \
+    X(NODE_REMOVE, "node.remove", CONTROL)                                                         \
+    X(REBALANCE_GET, "rebalance.get", CONTROL)                                                     \
+    X(REBALANCE_PUT, "rebalance.put", CONTROL)
 
 enum method {
 #define X(name, text, kind) METHOD_##name,
     METHODS(X)
 #undef X
 };
-#define METHOD_COUNT (METHOD_NODE_STATUS + 1)
+#define METHOD_COUNT (METHOD_REBALANCE_PUT + 1)
 
 const char *method_text(enum method method);
 enum method_kind method_kind(enum method method);
@@ -82,6 +91,25 @@ enum code request_read_assign(struct bytes params, struct bytes *key, struct byt
  * only if that version is still in force. */
 enum code request_read_apply(struct bytes params, struct plan_set *set, uint64_t *base,
                              struct fault *fault);
+
+/* cluster.refresh: [epoch]. cluster.events: [] or [count], 100 unless given. */
+enum code request_read_number(struct bytes params, const char *what, uint64_t initial,
+                              uint64_t least, uint64_t most, uint64_t *number, struct fault *fault);
+
+/* slots.move: [[slot, ...], node id, shard number]. `slots` has room for SLOTS_MAX; no slot stands
+ * twice. */
+enum code request_read_move(struct bytes params, struct slot *slots, uint32_t *count,
+                            struct bytes *node, uint32_t *number, struct fault *fault);
+
+/* node.weight: [id, weight]. node.remove: [id]. */
+enum code request_read_weight(struct bytes params, struct bytes *id, uint32_t *weight,
+                              struct fault *fault);
+enum code request_read_node(struct bytes params, struct bytes *id, struct fault *fault);
+
+/* rebalance.put: [number it follows, any value of at most REBALANCE_BYTES_MAX]. */
+#define REBALANCE_BYTES_MAX 4096
+enum code request_read_rebalance(struct bytes params, uint64_t *follows, struct bytes *value,
+                                 struct fault *fault);
 
 /* [0, msgid, method, -- the params are to follow. */
 void request_write_head(struct writer *writer, uint32_t msgid, enum method method);

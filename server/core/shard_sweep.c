@@ -93,9 +93,8 @@ void sweep_step(struct shard *shard) {
 void sweep_rewrite_start(struct shard *shard) {
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         struct shard_slot *slot = &shard->slots[i];
-        bool held =
-            slot->state == SLOT_SERVING || slot->state == SLOT_SEALED ||
-            (slot->state == SLOT_RELEASING && !slot->discard);
+        bool held = slot->state == SLOT_SERVING || slot->state == SLOT_SEALED ||
+                    (slot->state == SLOT_RELEASING && !slot->discard);
         shard->rewrite_count += held && !slot->rewrite;
         slot->rewrite = slot->rewrite || held;
     }

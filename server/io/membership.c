@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,11 +25,14 @@ struct membership {
     struct redis_link *link;
     uv_timer_t timer;
     uint32_t handles_open;
-    bool beating; /* a heartbeat is outstanding */
+    bool beating;    /* a heartbeat is outstanding */
+    bool beat_again; /* another was asked for meanwhile */
+    uint64_t beats_sent, beat_sent_ns;
+    struct name absent[NODES_MAX];
     bool closing;
     bool map_refused; /* the stored map was unreadable: said once */
     struct cluster_state *state;
-    store_key node_key, nodes_key, map_key, plans_key;
+    store_key node_key, nodes_key, map_key, plans_key, events_key, rebalance_key;
     uint8_t info[NODE_INFO_BYTES_MAX];
     uint8_t *scratch; /* MAP_BYTES_MAX or PLAN_SET_BYTES_MAX, whichever is larger */
     struct member *members;
@@ -194,6 +198,21 @@ static void state_adopt(struct membership *membership, const redisReply *map,
 
 static void beat(struct membership *membership);
 
+/* The ids without a lease, and the rest of what a heartbeat told. */
+static void beat_tell(struct membership *membership, const redisReply *absent) {
+    struct beat beat = {.number = membership->beats_sent,
+                        .sent_ns = membership->beat_sent_ns,
+                        .round_trip_ns = clock_monotonic_ns() - membership->beat_sent_ns,
+                        .absent = membership->absent};
+    for (size_t i = 0; i < absent->elements && beat.absent_count < NODES_MAX; i++) {
+        struct bytes id = bytes_of(absent->element[i]->str, absent->element[i]->len);
+        if (absent->element[i]->type == REDIS_REPLY_STRING && name_valid(id)) {
+            membership->absent[beat.absent_count++] = name_of(id);
+        }
+    }
+    membership->handler.on_beat(membership->handler.ctx, &beat);
+}
+
 static void on_beat(void *ctx, redisReply *reply) {
     struct membership *membership = ctx;
     membership->beating = false;
@@ -209,18 +228,27 @@ static void on_beat(void *ctx, redisReply *reply) {
         membership->handler.on_usurped(membership->handler.ctx, reply->element[0]->str);
         return;
     }
+    if (reply->elements != 4) {
+        return;
+    }
     uint64_t before = membership->state->map.epoch.number + membership->state->plans.version;
     state_adopt(membership, reply->element[1], reply->element[2]);
-    if (before != membership->state->map.epoch.number + membership->state->plans.version) {
-        beat(membership); /* so that others see at once what this node has adopted */
+    beat_tell(membership, reply->element[3]);
+    /* Others are to see at once what this node has adopted. */
+    bool adopted = before != membership->state->map.epoch.number + membership->state->plans.version;
+    if (adopted || membership->beat_again) {
+        beat(membership);
     }
 }
 
 static void beat(struct membership *membership) {
     char ttl[24], epoch[24], version[24];
+    store_key prefix;
     if (membership->beating || membership->closing) {
+        membership->beat_again = membership->beating;
         return;
     }
+    membership->beat_again = false;
     snprintf(ttl, sizeof ttl, "%" PRIu64, membership->settings->lease_ttl_ns / 1000000);
     snprintf(epoch, sizeof epoch, "%" PRIu64, membership->state->map.epoch.number);
     snprintf(version, sizeof version, "%" PRIu64, membership->state->plans.version);
@@ -236,7 +264,17 @@ static void beat(struct membership *membership) {
     word(&command, ttl);
     word(&command, epoch);
     word(&command, version);
+    store_key_node(membership->settings->key_prefix, "", prefix);
+    word(&command, prefix);
+    membership->beat_sent_ns = clock_monotonic_ns();
     membership->beating = command_send(membership, &command, on_beat, membership);
+    membership->beats_sent += membership->beating;
+}
+
+uint64_t membership_beat(struct membership *membership) {
+    uint64_t next = membership->beats_sent + 1;
+    beat(membership);
+    return next;
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -302,6 +340,121 @@ void membership_replace_plans(struct membership *membership, const struct plan_s
     plan_set_write(&writer, next);
     assert(!writer.overflow);
     replace(membership, membership->plans_key, next->version, writer_bytes(&writer), done, ctx);
+}
+
+void membership_rebalance_put(struct membership *membership, uint64_t follows, struct bytes value,
+                              membership_changed_fn done, void *ctx) {
+    replace(membership, membership->rebalance_key, follows + 1, value, done, ctx);
+}
+
+static void on_forgotten(void *ctx, redisReply *reply) {
+    struct change *change = ctx;
+    enum code code = CODE_UNAVAILABLE;
+    if (reply != NULL && reply->type == REDIS_REPLY_STRING) {
+        code = strcmp(reply->str, "OK") == 0 ? CODE_OK : CODE_CONFLICT;
+    }
+    change->done(change->ctx, code, 0);
+    free(change);
+}
+
+void membership_forget(struct membership *membership, struct bytes id, membership_changed_fn done,
+                       void *ctx) {
+    struct change *change = malloc(sizeof *change);
+    assert(change != NULL);
+    *change = (struct change){membership, done, ctx, 0};
+    struct name name = name_of(id);
+    store_key node;
+    store_key_node(membership->settings->key_prefix, name.text, node);
+    struct command command;
+    words_begin(&command, SCRIPT_FORGET, "2");
+    word(&command, membership->nodes_key);
+    word(&command, node);
+    word(&command, name.text);
+    if (!command_send(membership, &command, on_forgotten, change)) {
+        on_forgotten(change, NULL);
+    }
+}
+
+/* --- plain replies: events, the rebalance record ------------------------------------------- */
+
+struct asking {
+    membership_reply_fn done;
+    void *ctx;
+};
+
+static void on_asked(void *ctx, redisReply *reply) {
+    struct asking *asking = ctx;
+    asking->done(asking->ctx, reply);
+    free(asking);
+}
+
+static void ask(struct membership *membership, const struct command *command,
+                membership_reply_fn done, void *ctx) {
+    struct asking *asking = malloc(sizeof *asking);
+    assert(asking != NULL);
+    *asking = (struct asking){done, ctx};
+    if (!command_send(membership, command, on_asked, asking)) {
+        on_asked(asking, NULL);
+    }
+}
+
+void membership_events(struct membership *membership, uint32_t count, membership_reply_fn done,
+                       void *ctx) {
+    struct command command = {0};
+    char number[16];
+    snprintf(number, sizeof number, "%u", count);
+    word(&command, "XREVRANGE");
+    word(&command, membership->events_key);
+    word(&command, "+");
+    word(&command, "-");
+    word(&command, "COUNT");
+    word(&command, number);
+    ask(membership, &command, done, ctx);
+}
+
+void membership_rebalance_get(struct membership *membership, membership_reply_fn done, void *ctx) {
+    struct command command = {0};
+    word(&command, "HMGET");
+    word(&command, membership->rebalance_key);
+    word(&command, "number");
+    word(&command, "value");
+    ask(membership, &command, done, ctx);
+}
+
+static void on_event_added(void *ctx, redisReply *reply) {
+    struct membership *membership = ctx;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
+        log_warn(&membership->log, "Redis refused an event: %s", reply->str);
+    }
+}
+
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+
+void membership_event(struct membership *membership, const char *kind, const char *format, ...) {
+    char text[LOG_LINE_BYTES_MAX / 2], epoch[24];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    log_info(&membership->log, "%s: %s", kind, text);
+    snprintf(epoch, sizeof epoch, "%" PRIu64, membership->state->map.epoch.number);
+    struct command command = {0};
+    word(&command, "XADD");
+    word(&command, membership->events_key);
+    word(&command, "MAXLEN");
+    word(&command, "~");
+    word(&command, TEXT(EVENTS_MAX));
+    word(&command, "*");
+    word(&command, "kind");
+    word(&command, kind);
+    word(&command, "node");
+    word(&command, membership->settings->node_id);
+    word(&command, "epoch");
+    word(&command, epoch);
+    word(&command, "text");
+    word(&command, text);
+    command_send(membership, &command, on_event_added, membership);
 }
 
 /* --- the list of members ------------------------------------------------------------------- */
@@ -428,6 +581,8 @@ struct membership *membership_open(uv_loop_t *loop, const struct membership_opti
     store_key_nodes(prefix, membership->nodes_key);
     store_key_map(prefix, membership->map_key);
     store_key_plans(prefix, membership->plans_key);
+    store_key_events(prefix, membership->events_key);
+    store_key_rebalance(prefix, membership->rebalance_key);
     struct redis_link_handler link = {membership, on_link_up, on_link_down};
     if (membership->state != NULL && membership->scratch != NULL && membership->members != NULL) {
         membership->link =
@@ -447,7 +602,7 @@ struct membership *membership_open(uv_loop_t *loop, const struct membership_opti
 }
 
 void membership_start(struct membership *membership) {
-    uint64_t every_ms = membership->settings->lease_ttl_ns / 3000000;
+    uint64_t every_ms = membership->settings->lease_ttl_ns / 10000000;
     uv_timer_start(&membership->timer, on_timer, 0, every_ms > 0 ? every_ms : 1);
 }
 

@@ -1,13 +1,15 @@
 /*
  * A node's membership in the cluster: its lease, and the newest map and plans, all in the store.
  *
- * Belongs to the node's loop; one connection of its own. Every third of the lease's time one
- * script call renews the lease and brings the map and plans if they changed. Changes to either are
- * compare-and-set on their number: of two made at once one wins, the other is told CONFLICT.
+ * Belongs to the node's loop; one connection of its own. Ten times in the lease's time one script
+ * call, the heartbeat, renews the lease, brings the map and plans if they changed, and tells which
+ * nodes have no lease. Changes to map and plans are compare-and-set on their number: of two made at
+ * once one wins, the other is told CONFLICT.
  */
 #ifndef SLUICE_SERVER_IO_MEMBERSHIP_H
 #define SLUICE_SERVER_IO_MEMBERSHIP_H
 
+#include <hiredis/hiredis.h>
 #include <uv.h>
 
 #include "runtime/log.h"
@@ -30,10 +32,20 @@ struct member {
     char version[32];
 };
 
+struct beat {
+    uint64_t number;
+    uint64_t sent_ns, round_trip_ns; /* monotonic */
+    const struct name *absent;
+    uint32_t absent_count;
+};
+
 struct membership_handler {
     void *ctx;
     /* A newer state; borrowed for the call (hold it to keep it). */
     void (*on_state)(void *ctx, struct cluster_state *state);
+    /* After each heartbeat, behind on_state if it brought something. `number` counts the heartbeats
+     * sent; `round_trip_ns` is how long this one took. `absent` are the ids without a lease. */
+    void (*on_beat)(void *ctx, const struct beat *beat);
     /* Another process holds the lease of this id: this one must end. */
     void (*on_usurped)(void *ctx, const char *incarnation);
 };
@@ -76,6 +88,31 @@ void membership_replace_plans(struct membership *membership, const struct plan_s
 /* The members, by id; NULL if the store is away. Borrowed for the call. */
 typedef void (*membership_listed_fn)(void *ctx, const struct member *members, uint32_t count);
 void membership_list(struct membership *membership, membership_listed_fn done, void *ctx);
+
+/* Sends a heartbeat now, unless one is under way (then another follows it at once). Returns the
+ * number of the heartbeat that will be the first sent from now on. */
+uint64_t membership_beat(struct membership *membership);
+
+/* Puts an event into the cluster's bounded list of events (XADD); lost if the store is away. `kind`
+ * is one word, `text` a sentence. */
+#define EVENTS_MAX 1000
+void membership_event(struct membership *membership, const char *kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The newest events, newest first: the store's own reply (XREVRANGE), NULL if it is away. */
+typedef void (*membership_reply_fn)(void *ctx, const redisReply *reply);
+void membership_events(struct membership *membership, uint32_t count, membership_reply_fn done,
+                       void *ctx);
+
+/* The record of the rebalance under way: [number, value], compare-and-set like the map. */
+void membership_rebalance_get(struct membership *membership, membership_reply_fn done, void *ctx);
+void membership_rebalance_put(struct membership *membership, uint64_t follows, struct bytes value,
+                              membership_changed_fn done, void *ctx);
+
+/* Takes a node without a lease off the list of nodes. CODE_OK, CONFLICT (it is alive), UNAVAILABLE.
+ */
+void membership_forget(struct membership *membership, struct bytes id, membership_changed_fn done,
+                       void *ctx);
 
 /* Gives the lease back (at a planned stop), then calls done. */
 void membership_release(struct membership *membership, void (*done)(void *ctx), void *ctx);

@@ -32,16 +32,21 @@ static const char *const texts[] = {
                       "else redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end\n"
                       "return 'OK'\n",
 
-    [SCRIPT_HEARTBEAT] = "local held = redis.call('HGET', KEYS[1], 'incarnation')\n"
-                         "if held and held ~= ARGV[2] then return {held} end\n"
-                         "redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'info', ARGV[3])\n"
-                         "redis.call('PEXPIRE', KEYS[1], ARGV[4])\n"
-                         "redis.call('SADD', KEYS[2], ARGV[1])\n"
-                         "local map = redis.call('HMGET', KEYS[3], 'number', 'value')\n"
-                         "local plans = redis.call('HMGET', KEYS[4], 'number', 'value')\n"
-                         "if map[1] == ARGV[5] then map[2] = false end\n"
-                         "if plans[1] == ARGV[6] then plans[2] = false end\n"
-                         "return {'OK', map[2], plans[2]}\n",
+    [SCRIPT_HEARTBEAT] =
+        "local held = redis.call('HGET', KEYS[1], 'incarnation')\n"
+        "if held and held ~= ARGV[2] then return {held} end\n"
+        "redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'info', ARGV[3])\n"
+        "redis.call('PEXPIRE', KEYS[1], ARGV[4])\n"
+        "redis.call('SADD', KEYS[2], ARGV[1])\n"
+        "local map = redis.call('HMGET', KEYS[3], 'number', 'value')\n"
+        "local plans = redis.call('HMGET', KEYS[4], 'number', 'value')\n"
+        "if map[1] == ARGV[5] then map[2] = false end\n"
+        "if plans[1] == ARGV[6] then plans[2] = false end\n"
+        "local absent = {}\n"
+        "for i, id in ipairs(redis.call('SMEMBERS', KEYS[2])) do\n"
+        "if redis.call('EXISTS', ARGV[7] .. id) == 0 then absent[#absent + 1] = id end\n"
+        "end\n"
+        "return {'OK', map[2], plans[2], absent}\n",
 
     [SCRIPT_ACQUIRE] = "local held = redis.call('HGET', KEYS[1], 'incarnation')\n"
                        "if held and held ~= ARGV[5] then return held end\n"
@@ -62,6 +67,10 @@ static const char *const texts[] = {
                      "nodes[i] = {id, held[1], held[2], redis.call('PTTL', ARGV[1] .. id)}\n"
                      "end\n"
                      "return nodes\n",
+
+    [SCRIPT_FORGET] = "if redis.call('EXISTS', KEYS[2]) == 1 then return 'HELD' end\n"
+                      "redis.call('SREM', KEYS[1], ARGV[1])\n"
+                      "return 'OK'\n",
 
     [SCRIPT_REPLACE] = "local number = redis.call('HGET', KEYS[1], 'number') or '0'\n"
                        "if number ~= ARGV[1] then return number end\n"

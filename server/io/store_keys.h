@@ -40,6 +40,14 @@ static inline int store_key_map(const char *prefix, store_key out) {
     return snprintf(out, STORE_KEY_BYTES_MAX, "%s{cluster}:map", prefix);
 }
 
+static inline int store_key_events(const char *prefix, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{cluster}:events", prefix);
+}
+
+static inline int store_key_rebalance(const char *prefix, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{cluster}:rebalance", prefix);
+}
+
 static inline int store_key_plans(const char *prefix, store_key out) {
     return snprintf(out, STORE_KEY_BYTES_MAX, "%s{cluster}:plans", prefix);
 }
