@@ -28,12 +28,29 @@ static void node_tell(struct shard_loop *loop, struct node_message *message) {
     assert(put);
 }
 
+static void loads_tell(struct shard_loop *loop, struct node_message *message) {
+    const struct map *map = &loop->state->map;
+    if (loop->shard == NULL || loop->id.index == UINT16_MAX) {
+        return;
+    }
+    message->loads = calloc(map_slots_owned(map, loop->id) + 1, sizeof *message->loads);
+    for (uint32_t i = 0; i < map->slot_count && message->loads != NULL; i++) {
+        if (map->owner[i] == loop->id.index) {
+            struct shard_slot_load load;
+            shard_slot_load(loop->shard, (struct slot){.index = (uint16_t)i}, &load);
+            message->loads[message->load_count++] = (struct slot_load){
+                .slot = (uint16_t)i, .buckets = load.buckets, .takes = load.takes};
+        }
+    }
+}
+
 static void status_tell(struct shard_loop *loop, uint64_t token) {
     struct node_message *message = message_to_node(loop, NODE_MESSAGE_STATUS);
     message->token = token;
     if (loop->shard != NULL) {
         message->status.counters = *shard_counters(loop->shard);
     }
+    loads_tell(loop, message);
     message->status.endpoint = *endpoint_counters(loop->endpoint);
     message->status.clock_error_ns = clock_error_ns(&loop->clock);
     message->status.store_up = store_is_up(loop->store);
@@ -91,6 +108,12 @@ static void update_perform(struct shard_loop *loop, const struct shard_update *u
     }
     for (uint32_t i = 0; i < update->notice_count; i++) {
         notice_log(loop, &update->notices[i]);
+    }
+    if (update->sealed && loop->seal_asked) {
+        loop->seal_asked = false;
+        struct node_message *message = message_to_node(loop, NODE_MESSAGE_SEALED);
+        message->token = loop->seal_token;
+        node_tell(loop, message);
     }
     if (update->stopped && !loop->stopped_said) {
         loop->stopped_said = true;
@@ -184,6 +207,17 @@ static void admin_step(struct shard_loop *loop, const struct shard_message *mess
     shard_loop_step(loop, &event);
 }
 
+static void seal_step(struct shard_loop *loop, const struct shard_message *message) {
+    if (loop->shard == NULL) {
+        return;
+    }
+    struct shard_event event = {.kind = SHARD_EVENT_SEAL};
+    event.seal.slots = message->sealed;
+    loop->seal_asked = true;
+    loop->seal_token = message->token;
+    shard_loop_step(loop, &event);
+}
+
 static void shard_stop(struct shard_loop *loop) {
     if (loop->shard == NULL) {
         node_tell(loop, message_to_node(loop, NODE_MESSAGE_STOPPED));
@@ -213,6 +247,9 @@ static void on_message(void *ctx, void *content) {
         break;
     case SHARD_MESSAGE_STATUS:
         status_tell(loop, message->token);
+        break;
+    case SHARD_MESSAGE_SEAL:
+        seal_step(loop, message);
         break;
     case SHARD_MESSAGE_STOP:
         shard_stop(loop);

@@ -24,7 +24,8 @@
 enum shard_message_kind {
     SHARD_MESSAGE_STATE,  /* a newer cluster state (a reference comes with it) */
     SHARD_MESSAGE_ADMIN,  /* an operator's request on a key */
-    SHARD_MESSAGE_STATUS, /* tell counters */
+    SHARD_MESSAGE_STATUS, /* tell counters, and how busy each owned slot is */
+    SHARD_MESSAGE_SEAL,   /* seal exactly these slots; when all of them are written, say so */
     SHARD_MESSAGE_STOP,   /* decide no more, write everything, say so */
     SHARD_MESSAGE_EXIT,   /* close everything and end the thread */
 };
@@ -37,6 +38,7 @@ struct shard_message {
     uint32_t key_size;
     struct name plan;
     uint8_t key[KEY_BYTES_MAX];
+    uint8_t sealed[SLOTS_MAX / 8]; /* SEAL: a bit a slot */
 };
 
 /* From a shard to its node. Allocated by the shard, freed by the node. */
@@ -44,7 +46,15 @@ enum node_message_kind {
     NODE_MESSAGE_ADMIN,
     NODE_MESSAGE_STATUS,
     NODE_MESSAGE_SERVING, /* all owned slots are being served (again) */
+    NODE_MESSAGE_SEALED,  /* all sealed slots are written (`token` as SEAL had it) */
     NODE_MESSAGE_STOPPED, /* everything is written */
+};
+
+/* How busy an owned slot is. */
+struct slot_load {
+    uint16_t slot;
+    uint32_t buckets;
+    uint64_t takes;
 };
 
 struct shard_status {
@@ -61,6 +71,8 @@ struct node_message {
     enum reason reason;         /* ADMIN */
     struct shard_key_info info; /* ADMIN show */
     struct shard_status status; /* STATUS */
+    struct slot_load *loads;    /* STATUS: one an owned slot; the node's to free. NULL: none */
+    uint32_t load_count;
 };
 
 struct shard_loop;

@@ -25,6 +25,8 @@ struct shard_loop {
     bool started;
     bool exiting;
     bool stopped_said;
+    bool seal_asked; /* to be told when everything sealed is written */
+    uint64_t seal_token;
     uv_loop_t loop;
     uv_timer_t wake_timer;
     struct endpoint *endpoint;
