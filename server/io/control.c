@@ -41,8 +41,13 @@ struct control_call *control_call_of_token(struct control *control, uint64_t tok
 }
 
 static void call_put(struct control_call *call) {
+    for (uint32_t i = 0; i < call->control->shard_count && call->loads != NULL; i++) {
+        free(call->loads[i].list);
+    }
     free(call->map);
     free(call->statuses);
+    free(call->loads);
+    call->loads = NULL;
     call->map = NULL;
     call->statuses = NULL;
     call->taken = false;
@@ -100,7 +105,8 @@ static void cluster_map(struct control_call *call) {
 static void call_run(struct control_call *call, struct bytes params) {
     struct fault fault;
     bool takes_none = call->method == METHOD_CLUSTER_MAP || call->method == METHOD_CLUSTER_STATUS ||
-                      call->method == METHOD_PLANS_GET || call->method == METHOD_NODE_STATUS;
+                      call->method == METHOD_PLANS_GET || call->method == METHOD_NODE_STATUS ||
+                      call->method == METHOD_SLOTS_LIST || call->method == METHOD_REBALANCE_GET;
     if (takes_none && request_read_none(params, &fault) != CODE_OK) {
         control_call_fail(call, &fault, NULL);
         return;
@@ -127,7 +133,29 @@ static void call_run(struct control_call *call, struct bytes params) {
         control_key(call, params);
         return;
     case METHOD_NODE_STATUS:
+    case METHOD_SLOTS_LIST:
         control_node_status(call);
+        return;
+    case METHOD_CLUSTER_REFRESH:
+        control_refresh(call, params);
+        return;
+    case METHOD_CLUSTER_EVENTS:
+        control_events(call, params);
+        return;
+    case METHOD_SLOTS_MOVE:
+        control_slots_move(call, params);
+        return;
+    case METHOD_NODE_WEIGHT:
+        control_node_weight(call, params);
+        return;
+    case METHOD_NODE_REMOVE:
+        control_node_remove(call, params);
+        return;
+    case METHOD_REBALANCE_GET:
+        control_rebalance_get(call);
+        return;
+    case METHOD_REBALANCE_PUT:
+        control_rebalance_put(call, params);
         return;
     default:
         fault_set(&fault, CODE_UNKNOWN_METHOD,
@@ -191,7 +219,9 @@ void control_on_shard(struct control *control, const struct node_message *messag
 static void control_free(void *ctx) {
     struct control *control = ctx;
     for (uint32_t i = 0; i < CONTROL_CALLS_MAX; i++) {
-        call_put(&control->calls[i]);
+        if (control->calls[i].taken) {
+            call_put(&control->calls[i]);
+        }
     }
     free(control->reply);
     free(control->plans);
@@ -226,8 +256,10 @@ struct control *control_open(uv_loop_t *loop, const struct control_options *opti
     return NULL;
 }
 
-void control_membership_set(struct control *control, struct membership *membership) {
+void control_membership_set(struct control *control, struct membership *membership,
+                            struct handover *handover) {
     control->membership = membership;
+    control->handover = handover;
 }
 
 const char *control_url(const struct control *control) {

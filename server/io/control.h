@@ -9,6 +9,7 @@
 #define SLUICE_SERVER_IO_CONTROL_H
 
 #include "runtime/endpoint.h"
+#include "server/io/handover.h"
 #include "server/io/membership.h"
 #include "server/io/shard_loop.h"
 
@@ -29,8 +30,9 @@ struct control_options {
 struct control *control_open(uv_loop_t *loop, const struct control_options *options, char *why,
                              size_t why_size);
 
-/* The membership to ask; before it is set nothing may be asked. */
-void control_membership_set(struct control *control, struct membership *membership);
+/* The membership and the handover to ask; before they are set nothing may be asked. */
+void control_membership_set(struct control *control, struct membership *membership,
+                            struct handover *handover);
 
 const char *control_url(const struct control *control);
 

@@ -10,6 +10,11 @@
 #define CONTROL_REPLY_BYTES_MAX (8u << 20)
 
 /* A request that waits for the store or for shards. */
+struct control_loads {
+    struct slot_load *list; /* owned */
+    uint32_t count;
+};
+
 struct control_call {
     struct control *control;
     bool taken;
@@ -22,6 +27,10 @@ struct control_call {
     uint32_t slot_count;           /* cluster.init */
     struct map *map;               /* cluster.init: the map proposed; owned */
     uint32_t shards_outstanding;   /* node.status */
+    struct control_loads *loads;   /* slots.list: one a shard; owned */
+    struct slot move_first;        /* slots.move, for the event */
+    uint32_t move_count;
+    struct name node;              /* slots.move, node.weight, node.remove: whom it is about */
     struct shard_status *statuses; /* node.status: one a shard; owned */
 };
 

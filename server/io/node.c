@@ -8,6 +8,8 @@
 #include "server/io/control.h"
 #include "server/io/membership.h"
 #include "server/io/shard_loop.h"
+#include "server/io/surplus.h"
+#include "server/io/takeover.h"
 
 /* Messages that may wait for the node: an answer for each call that may wait, from each shard, and
  * the few that shards send by themselves. */
@@ -25,6 +27,9 @@ struct node {
     struct control *control;
     struct endpoint_name control_endpoint;
     struct membership *membership;
+    struct handover *handover;
+    struct takeover takeover;
+    struct surplus surplus;
     uv_timer_t stop_timer;
     bool stopping;
     bool ended;
@@ -63,6 +68,8 @@ static void on_stop_timer(uv_timer_t *timer) {
 
 static void on_shard_stopped(struct node *node) {
     if (++node->shards_stopped == node->shard_count) {
+        membership_event(node->membership, "stop", "%s has written everything and stops",
+                         node->settings->node_id);
         membership_release(node->membership, on_released, node);
     }
 }
@@ -77,6 +84,20 @@ static void shards_tell(struct node *node, enum shard_message_kind kind) {
     }
 }
 
+static void shards_stop(struct node *node) {
+    log_info(&node->log, "stopping: writing what is not yet written");
+    shards_tell(node, SHARD_MESSAGE_STOP);
+}
+
+static void on_drained(void *ctx, bool empty) {
+    struct node *node = ctx;
+    if (!empty) {
+        log_warn(&node->log, "not all slots could be handed over; the rest goes to the living when "
+                             "this node's lease has run out");
+    }
+    shards_stop(node);
+}
+
 void node_stop(struct node *node) {
     if (node->stopping) {
         if (!node->ended) {
@@ -85,9 +106,13 @@ void node_stop(struct node *node) {
         return;
     }
     node->stopping = true;
-    log_info(&node->log, "stopping: writing what is not yet written");
     uv_timer_start(&node->stop_timer, on_stop_timer, node->settings->stop_timeout_ns / 1000000, 0);
-    shards_tell(node, SHARD_MESSAGE_STOP);
+    if (node->settings->drain_on_stop) {
+        log_info(&node->log, "stopping: handing all slots over");
+        surplus_drain(&node->surplus, on_drained, node);
+    } else {
+        shards_stop(node);
+    }
 }
 
 /* --- what shards say ----------------------------------------------------------------------- */
@@ -102,10 +127,14 @@ static void on_message(void *ctx, void *content) {
         break;
     case NODE_MESSAGE_SERVING:
         break;
+    case NODE_MESSAGE_SEALED:
+        handover_on_sealed(node->handover, message);
+        break;
     case NODE_MESSAGE_STOPPED:
         on_shard_stopped(node);
         break;
     }
+    free(message->loads);
     free(message);
 }
 
@@ -115,7 +144,8 @@ static void on_map_changed(void *ctx, enum code code, uint64_t number) {
     struct node *node = ctx;
     node->map_change_asked = false;
     if (code == CODE_OK) {
-        log_info(&node->log, "the map has this node's new endpoints (epoch %" PRIu64 ")", number);
+        membership_event(node->membership, "join", "%s stands in the map from epoch %" PRIu64 " on",
+                         node->settings->node_id, number);
     }
 }
 
@@ -123,31 +153,49 @@ static bool name_differs(const struct endpoint_name *a, const struct endpoint_na
     return !bytes_equal(endpoint_name_bytes(a), endpoint_name_bytes(b));
 }
 
-/* A node that came back at other addresses says so to everybody through the map. */
-static void endpoints_publish(struct node *node, const struct map *map, int32_t self) {
-    bool differs = name_differs(&map->nodes[self].control, &node->control_endpoint);
-    for (uint32_t i = 0; i < map->shard_count; i++) {
-        const struct map_shard *shard = &map->shards[i];
-        differs = differs || (shard->node == self &&
-                              name_differs(&shard->endpoint, &node->endpoints[shard->number]));
+/* Makes the node stand in the map as it is: with its endpoints, and with every shard it has. A node
+ * that joins owns nothing yet. True if something had to be changed. */
+static bool self_put(const struct node *node, struct map *map) {
+    int32_t self = map_find_node(map, bytes_of_text(node->settings->node_id));
+    bool changed = self < 0;
+    if (self < 0) {
+        if (map->node_count == NODES_MAX) {
+            return false;
+        }
+        self = (int32_t)map->node_count++;
+        map->nodes[self].id = name_of(bytes_of_text(node->settings->node_id));
+        map->nodes[self].weight = (uint32_t)node->settings->weight;
     }
-    if (!differs || node->map_change_asked) {
-        return;
+    changed = changed || name_differs(&map->nodes[self].control, &node->control_endpoint);
+    map->nodes[self].control = node->control_endpoint;
+    for (uint32_t number = 0; number < node->shard_count; number++) {
+        struct shard_id id = map_find_shard(map, (uint32_t)self, number);
+        if (id.index == UINT16_MAX) {
+            if (map->shard_count == SHARDS_MAX) {
+                return changed;
+            }
+            id.index = (uint16_t)map->shard_count++;
+            map->shards[id.index] =
+                (struct map_shard){.node = (uint16_t)self, .number = (uint16_t)number};
+        }
+        struct map_shard *shard = &map->shards[id.index];
+        changed = changed || name_differs(&shard->endpoint, &node->endpoints[number]);
+        shard->endpoint = node->endpoints[number];
     }
-    struct map *next = malloc(sizeof *next);
+    return changed;
+}
+
+static void self_publish(struct node *node, const struct map *map) {
+    struct map *next = node->map_change_asked ? NULL : malloc(sizeof *next);
     if (next == NULL) {
         return;
     }
     *next = *map;
     next->epoch.number++;
-    next->nodes[self].control = node->control_endpoint;
-    for (uint32_t i = 0; i < next->shard_count; i++) {
-        if (next->shards[i].node == self) {
-            next->shards[i].endpoint = node->endpoints[next->shards[i].number];
-        }
+    if (self_put(node, next)) {
+        node->map_change_asked = true;
+        membership_replace_map(node->membership, next, on_map_changed, node);
     }
-    node->map_change_asked = true;
-    membership_replace_map(node->membership, next, on_map_changed, node);
     free(next);
 }
 
@@ -191,8 +239,20 @@ static void on_state(void *ctx, struct cluster_state *state) {
             return;
         }
     }
-    if (self >= 0) {
-        endpoints_publish(node, map, self);
+}
+
+static void on_beat(void *ctx, const struct beat *beat) {
+    struct node *node = ctx;
+    const struct map *map = &membership_state(node->membership)->map;
+    handover_on_beat(node->handover, beat);
+    if (map->epoch.number > 0 && !node->ended) {
+        self_publish(node, map);
+    }
+    if (node->settings->failover && !node->stopping) {
+        takeover_on_beat(&node->takeover, beat);
+    }
+    if (node->stopping ? node->surplus.on_drained != NULL : node->settings->auto_rebalance) {
+        surplus_step(&node->surplus);
     }
 }
 
@@ -294,13 +354,27 @@ static bool control_and_membership_open(struct node *node, char *why) {
                                             .control = node->control_endpoint,
                                             .shard_count = node->shard_count,
                                             .shards = node->endpoints,
-                                            .handler = {node, on_state, on_usurped}};
+                                            .handler = {node, on_state, on_beat, on_usurped}};
     node->membership = membership_open(node->loop, &membership);
     if (node->membership == NULL) {
         snprintf(why, BOOT_WHY_BYTES, "no memory for the membership");
         return false;
     }
-    control_membership_set(node->control, node->membership);
+    struct handover_options handover = {.settings = node->settings,
+                                        .log = &node->log,
+                                        .membership = node->membership,
+                                        .shards = node->shards,
+                                        .shard_count = node->shard_count};
+    node->handover = handover_open(node->loop, &handover);
+    if (node->handover == NULL) {
+        snprintf(why, BOOT_WHY_BYTES, "no memory for handovers");
+        return false;
+    }
+    takeover_init(&node->takeover, node->settings->node_id, node->settings->lease_ttl_ns,
+                  node->membership);
+    surplus_init(&node->surplus, node->settings->node_id, &node->log, node->membership,
+                 node->handover);
+    control_membership_set(node->control, node->membership, node->handover);
     return true;
 }
 
@@ -394,6 +468,9 @@ void node_close(struct node *node) {
     }
     for (uint32_t i = 0; i < node->shard_count; i++) {
         shard_loop_join(node->shards[i]);
+    }
+    if (node->handover != NULL) {
+        handover_close(node->handover);
     }
     if (node->control != NULL) {
         control_close(node->control);

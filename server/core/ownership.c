@@ -1,0 +1,73 @@
+#include "server/core/ownership.h"
+
+void ownership_init(struct ownership *ownership, uint64_t lease_ttl_ns)
+{
+    memset(ownership, 0, sizeof *ownership);
+    ownership->lease_ttl_ns = lease_ttl_ns;
+}
+
+/* Calm lasts while heartbeats follow each other within half a lease, each answered within a third
+ * of one. */
+static bool calm(struct ownership *ownership, uint64_t sent_ns, uint64_t round_trip_ns)
+{
+    uint64_t ttl_ns = ownership->lease_ttl_ns;
+    bool prompt = round_trip_ns <= ttl_ns / 3 && ownership->last_beat_ns != 0 &&
+                  sent_ns - ownership->last_beat_ns <= ttl_ns / 2;
+    ownership->last_beat_ns = sent_ns;
+    if (!prompt) {
+        ownership->calm_since_ns = sent_ns > 0 ? sent_ns : 1;
+        return false;
+    }
+    return sent_ns - ownership->calm_since_ns >= OWNERSHIP_CALM * ttl_ns;
+}
+
+/* The weights that a takeover spreads by: the dead have none; if all the living are drained they
+ * share evenly, since somebody must. */
+static void weigh(struct placement *placement, const struct map *map, const bool *dead)
+{
+    uint64_t total = 0;
+    placement_init(placement, map);
+    for (uint32_t i = 0; i < map->node_count; i++) {
+        placement->weights[i] = dead[i] ? 0 : placement->weights[i];
+        total += placement->weights[i];
+    }
+    for (uint32_t i = 0; i < map->node_count && total == 0; i++) {
+        placement->weights[i] = dead[i] ? 0 : WEIGHT_DEFAULT;
+    }
+}
+
+/* Of the moves that would empty every node of weight 0, those whose owner is dead or nobody. */
+static uint32_t keep_orphans(const struct map *map, const bool *dead, struct placement_move *moves,
+                             uint32_t count)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t from = moves[i].from.index;
+        if (from == UINT16_MAX || dead[map->shards[from].node]) {
+            moves[kept++] = moves[i];
+        }
+    }
+    return kept;
+}
+
+uint32_t ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
+                        const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
+                        struct placement_move *moves)
+{
+    bool is_calm = calm(ownership, sent_ns, round_trip_ns);
+    bool dead[NODES_MAX] = {false};
+    bool any = false;
+    for (uint32_t i = 0; i < map->node_count; i++) {
+        dead[i] = absent[i] && (int32_t)i != self && ownership->absent_before[i] &&
+                  ownership->epoch_before == map->epoch.number;
+        any = any || dead[i];
+        ownership->absent_before[i] = absent[i];
+    }
+    ownership->epoch_before = map->epoch.number;
+    if (!is_calm || !any || self < 0) {
+        return 0;
+    }
+    struct placement placement;
+    weigh(&placement, map, dead);
+    return keep_orphans(map, dead, moves, placement_evacuate(&placement, moves));
+}
