@@ -33,6 +33,15 @@ uint32_t map_slots_owned(const struct map *map, struct shard_id shard) {
     return count;
 }
 
+uint32_t map_slots_of_node(const struct map *map, int32_t node) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < map->slot_count; i++) {
+        uint16_t owner = map->owner[i];
+        count += owner != UINT16_MAX && map->shards[owner].node == node;
+    }
+    return count;
+}
+
 void map_spread(struct map *map) {
     assert(map->shard_count > 0);
     for (uint32_t i = 0; i < map->slot_count; i++) {

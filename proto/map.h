@@ -70,6 +70,9 @@ struct shard_id map_find_shard(const struct map *map, uint32_t node, uint32_t nu
 
 uint32_t map_slots_owned(const struct map *map, struct shard_id shard);
 
+/* Of all shards of a node; 0 if node is -1. */
+uint32_t map_slots_of_node(const struct map *map, int32_t node);
+
 /* Gives every slot an owner, as evenly as whole numbers allow: each shard a run of neighbours. */
 void map_spread(struct map *map);
 

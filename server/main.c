@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/map.h"
 #include "proto/plan.h"
 #include "runtime/options.h"
 #include "server/io/node.h"
@@ -132,6 +133,28 @@ static const struct option options[] = {
      .min = 100 * MS,
      .max = 600 * S,
      .help = "How long a stop (SIGTERM) may take to write everything."},
+    {.name = "weight",
+     .kind = OPTION_COUNT,
+     .offset = AT(weight),
+     .initial = "100",
+     .min = 0,
+     .max = WEIGHT_MAX,
+     .help = "Share of the slots that a joining node is due, 100 being an ordinary node's."},
+    {.name = "failover",
+     .kind = OPTION_SWITCH,
+     .offset = AT(failover),
+     .initial = "true",
+     .help = "Take over the slots of nodes whose lease has run out."},
+    {.name = "auto_rebalance",
+     .kind = OPTION_SWITCH,
+     .offset = AT(auto_rebalance),
+     .initial = "false",
+     .help = "Hand over what is above this node's share without being told to."},
+    {.name = "drain_on_stop",
+     .kind = OPTION_SWITCH,
+     .offset = AT(drain_on_stop),
+     .initial = "false",
+     .help = "Hand every slot over before a stop (SIGTERM), within the stop timeout."},
     {.name = "log_level",
      .kind = OPTION_CHOICE,
      .offset = AT(log_level),

@@ -1,15 +1,13 @@
 #include "server/core/ownership.h"
 
-void ownership_init(struct ownership *ownership, uint64_t lease_ttl_ns)
-{
+void ownership_init(struct ownership *ownership, uint64_t lease_ttl_ns) {
     memset(ownership, 0, sizeof *ownership);
     ownership->lease_ttl_ns = lease_ttl_ns;
 }
 
 /* Calm lasts while heartbeats follow each other within half a lease, each answered within a third
  * of one. */
-static bool calm(struct ownership *ownership, uint64_t sent_ns, uint64_t round_trip_ns)
-{
+static bool calm(struct ownership *ownership, uint64_t sent_ns, uint64_t round_trip_ns) {
     uint64_t ttl_ns = ownership->lease_ttl_ns;
     bool prompt = round_trip_ns <= ttl_ns / 3 && ownership->last_beat_ns != 0 &&
                   sent_ns - ownership->last_beat_ns <= ttl_ns / 2;
@@ -23,8 +21,7 @@ static bool calm(struct ownership *ownership, uint64_t sent_ns, uint64_t round_t
 
 /* The weights that a takeover spreads by: the dead have none; if all the living are drained they
  * share evenly, since somebody must. */
-static void weigh(struct placement *placement, const struct map *map, const bool *dead)
-{
+static void weigh(struct placement *placement, const struct map *map, const bool *dead) {
     uint64_t total = 0;
     placement_init(placement, map);
     for (uint32_t i = 0; i < map->node_count; i++) {
@@ -38,8 +35,7 @@ static void weigh(struct placement *placement, const struct map *map, const bool
 
 /* Of the moves that would empty every node of weight 0, those whose owner is dead or nobody. */
 static uint32_t keep_orphans(const struct map *map, const bool *dead, struct placement_move *moves,
-                             uint32_t count)
-{
+                             uint32_t count) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint16_t from = moves[i].from.index;
@@ -52,8 +48,7 @@ static uint32_t keep_orphans(const struct map *map, const bool *dead, struct pla
 
 uint32_t ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
                         const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
-                        struct placement_move *moves)
-{
+                        struct placement_move *moves) {
     bool is_calm = calm(ownership, sent_ns, round_trip_ns);
     bool dead[NODES_MAX] = {false};
     bool any = false;

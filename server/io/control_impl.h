@@ -24,11 +24,11 @@ struct control_call {
     enum method method;
     uint8_t key[KEY_BYTES_MAX]; /* key.* */
     uint32_t key_size;
-    uint32_t slot_count;           /* cluster.init */
-    struct map *map;               /* cluster.init: the map proposed; owned */
-    uint32_t shards_outstanding;   /* node.status */
-    struct control_loads *loads;   /* slots.list: one a shard; owned */
-    struct slot move_first;        /* slots.move, for the event */
+    uint32_t slot_count;         /* cluster.init */
+    struct map *map;             /* cluster.init: the map proposed; owned */
+    uint32_t shards_outstanding; /* node.status */
+    struct control_loads *loads; /* slots.list: one a shard; owned */
+    struct slot move_first;      /* slots.move, for the event */
     uint32_t move_count;
     struct name node;              /* slots.move, node.weight, node.remove: whom it is about */
     struct shard_status *statuses; /* node.status: one a shard; owned */
@@ -41,6 +41,7 @@ struct control {
     struct shard_loop **shards;
     uint32_t shard_count;
     struct membership *membership;
+    struct handover *handover;
     struct endpoint *endpoint;
     uint64_t started_ns;
     bool closing;
@@ -69,6 +70,15 @@ void control_plans_apply(struct control_call *call, struct bytes params);
 void control_key(struct control_call *call, struct bytes params);
 void control_node_status(struct control_call *call);
 void control_key_on_shard(struct control_call *call, const struct node_message *message);
+void control_refresh(struct control_call *call, struct bytes params);
+void control_events(struct control_call *call, struct bytes params);
+void control_slots_move(struct control_call *call, struct bytes params);
+void control_node_weight(struct control_call *call, struct bytes params);
+void control_node_remove(struct control_call *call, struct bytes params);
+void control_rebalance_get(struct control_call *call);
+void control_rebalance_put(struct control_call *call, struct bytes params);
+void control_loads_write(struct control_call *call);
+void control_fail_away(struct control_call *call);
 void control_node_status_on_shard(struct control_call *call, const struct node_message *message);
 
 #endif

@@ -148,7 +148,8 @@ void control_key_on_shard(struct control_call *call, const struct node_message *
 void control_node_status(struct control_call *call) {
     struct control *control = call->control;
     call->statuses = calloc(control->shard_count, sizeof *call->statuses);
-    if (call->statuses == NULL) {
+    call->loads = calloc(control->shard_count, sizeof *call->loads);
+    if (call->statuses == NULL || call->loads == NULL) {
         fail_full(call);
         return;
     }
@@ -200,6 +201,7 @@ static void counters_write(struct writer *writer, const struct shard_status *sta
         {"clock_error_us", (status->clock_error_ns + 999) / 1000},
         {"slots_owned", c->slots_owned},
         {"slots_serving", c->slots_serving},
+        {"slots_sealed", c->slots_sealed},
         {"memory_bytes", c->memory_bytes},
         {"connections", e->connections_open},
         {"connections_refused", e->connections_refused},
@@ -259,7 +261,18 @@ static void node_status_write(struct control_call *call) {
 
 void control_node_status_on_shard(struct control_call *call, const struct node_message *message) {
     call->statuses[message->shard] = message->status;
-    if (--call->shards_outstanding == 0) {
+    if (message->load_count > 0) {
+        struct control_loads *loads = &call->loads[message->shard];
+        loads->list = malloc(message->load_count * sizeof *loads->list);
+        loads->count = loads->list != NULL ? message->load_count : 0;
+        memcpy(loads->list, message->loads, loads->count * sizeof *loads->list);
+    }
+    if (--call->shards_outstanding > 0) {
+        return;
+    }
+    if (call->method == METHOD_SLOTS_LIST) {
+        control_loads_write(call);
+    } else {
         node_status_write(call);
     }
 }

@@ -4,7 +4,7 @@
 
 #include "server/io/control_impl.h"
 
-static void fail_away(struct control_call *call) {
+void control_fail_away(struct control_call *call) {
     struct fault fault;
     fault_set(&fault, CODE_UNAVAILABLE, "%s", reason_text(REASON_STORE_AWAY));
     control_call_fail(call, &fault, NULL);
@@ -12,20 +12,9 @@ static void fail_away(struct control_call *call) {
 
 /* --- cluster.status ------------------------------------------------------------------------ */
 
-static uint32_t slots_owned(const struct map *map, const struct member *member) {
-    uint32_t owned = 0;
-    int32_t node = map_find_node(map, name_bytes(&member->id));
-    for (uint32_t i = 0; i < map->shard_count && node >= 0; i++) {
-        if (map->shards[i].node == node) {
-            owned += map_slots_owned(map, (struct shard_id){.index = (uint16_t)i});
-        }
-    }
-    return owned;
-}
-
 static void member_write(struct writer *writer, const struct map *map,
                          const struct member *member) {
-    write_map(writer, 10);
+    write_map(writer, 11);
     write_text_str(writer, "id", name_bytes(&member->id));
     write_text_str(writer, "control", endpoint_name_bytes(&member->control));
     write_text(writer, "shards");
@@ -38,14 +27,17 @@ static void member_write(struct writer *writer, const struct map *map,
     write_text_text(writer, "incarnation", member->incarnation);
     write_text_uint(writer, "plans_version", member->plans_version);
     write_text_uint(writer, "epoch", member->epoch);
-    write_text_uint(writer, "slots_owned", slots_owned(map, member));
+    write_text_uint(writer, "slots_owned",
+                    map_slots_of_node(map, map_find_node(map, name_bytes(&member->id))));
     write_text_text(writer, "version", member->version);
+    int32_t node = map_find_node(map, name_bytes(&member->id));
+    write_text_uint(writer, "weight", node < 0 ? member->weight : map->nodes[node].weight);
 }
 
 static void on_status_listed(void *ctx, const struct member *members, uint32_t count) {
     struct control_call *call = ctx;
     if (members == NULL) {
-        fail_away(call);
+        control_fail_away(call);
         return;
     }
     struct control *control = call->control;
@@ -85,7 +77,7 @@ static void on_init_changed(void *ctx, enum code code, uint64_t number) {
         return;
     }
     if (code != CODE_OK) {
-        fail_away(call);
+        control_fail_away(call);
         return;
     }
     struct writer writer = control_reply_begin(call->control, call->msgid);
@@ -94,8 +86,8 @@ static void on_init_changed(void *ctx, enum code code, uint64_t number) {
     write_text_uint(&writer, "slots", call->map->slot_count);
     write_text_uint(&writer, "nodes", call->map->node_count);
     write_text_uint(&writer, "shards", call->map->shard_count);
-    log_info(&call->control->log, "the cluster has its first map: %u slots, %u nodes, %u shards",
-             call->map->slot_count, call->map->node_count, call->map->shard_count);
+    membership_event(call->control->membership, "init", "%u slots over %u shards of %u nodes",
+                     call->map->slot_count, call->map->shard_count, call->map->node_count);
     control_call_reply(call, &writer);
 }
 
@@ -106,6 +98,7 @@ static void member_add(struct map *map, const struct member *member) {
     struct map_node *node = &map->nodes[map->node_count];
     node->id = member->id;
     node->control = member->control;
+    node->weight = member->weight;
     for (uint32_t i = 0; i < member->shard_count; i++) {
         struct map_shard *shard = &map->shards[map->shard_count++];
         shard->node = (uint16_t)map->node_count;
@@ -119,7 +112,7 @@ static void on_init_listed(void *ctx, const struct member *members, uint32_t cou
     struct control_call *call = ctx;
     struct fault fault;
     if (members == NULL) {
-        fail_away(call);
+        control_fail_away(call);
         return;
     }
     call->map = malloc(sizeof *call->map);
@@ -180,9 +173,9 @@ static void on_apply_changed(void *ctx, enum code code, uint64_t number) {
     if (code == CODE_CONFLICT) {
         fail_overtaken(call, number);
     } else if (code != CODE_OK) {
-        fail_away(call);
+        control_fail_away(call);
     } else {
-        log_info(&call->control->log, "plans: version %" PRIu64 " applied", number);
+        membership_event(call->control->membership, "plans", "version %" PRIu64 " applied", number);
         apply_reply(call, number, true);
     }
 }

@@ -74,7 +74,8 @@ static bool command_send(struct membership *membership, const struct command *co
 
 struct bytes membership_info(struct membership *membership) {
     struct writer writer = writer_of(membership->info, sizeof membership->info);
-    write_map(&writer, 5);
+    write_map(&writer, 6);
+    write_text_uint(&writer, "weight", membership->settings->weight);
     write_text_str(&writer, "control", endpoint_name_bytes(&membership->control));
     write_text(&writer, "shards");
     write_array(&writer, membership->shard_count);
@@ -117,6 +118,10 @@ static bool info_parse(struct bytes info, struct member *member) {
             good = read_bytes(&reader, &value) && endpoint_name_set(&member->control, value);
         } else if (bytes_equal(name, bytes_of_text("shards"))) {
             good = shards_parse(&reader, member);
+        } else if (bytes_equal(name, bytes_of_text("weight"))) {
+            uint64_t weight;
+            good = read_uint(&reader, &weight) && weight <= WEIGHT_MAX;
+            member->weight = good ? (uint32_t)weight : 0;
         } else if (bytes_equal(name, bytes_of_text("epoch"))) {
             good = read_uint(&reader, &member->epoch);
         } else if (bytes_equal(name, bytes_of_text("plans_version"))) {

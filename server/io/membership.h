@@ -29,6 +29,7 @@ struct member {
     uint32_t shard_count;
     struct endpoint_name shards[NODE_SHARDS_MAX];
     uint64_t epoch, plans_version; /* that it has adopted */
+    uint32_t weight;               /* that it was started with */
     char version[32];
 };
 

@@ -51,6 +51,11 @@ static void node_end(struct node *node, enum node_outcome outcome) {
     }
 }
 
+static uint32_t slots_owned(const struct node *node) {
+    const struct map *map = &membership_state(node->membership)->map;
+    return map_slots_of_node(map, map_find_node(map, bytes_of_text(node->settings->node_id)));
+}
+
 static void on_released(void *ctx) {
     struct node *node = ctx;
     if (!node->ended) {
@@ -66,11 +71,19 @@ static void on_stop_timer(uv_timer_t *timer) {
     node_end(node, NODE_UNWRITTEN);
 }
 
+/* Without slots the lease is given back at once. With slots it is left to run out: a node that is
+ * back before it does has its slots as if nothing had been, and one that is not is taken over. */
 static void on_shard_stopped(struct node *node) {
-    if (++node->shards_stopped == node->shard_count) {
-        membership_event(node->membership, "stop", "%s has written everything and stops",
-                         node->settings->node_id);
+    if (++node->shards_stopped < node->shard_count) {
+        return;
+    }
+    membership_event(node->membership, "stop",
+                     "%s has written everything and stops, owning %u slots",
+                     node->settings->node_id, slots_owned(node));
+    if (slots_owned(node) == 0) {
         membership_release(node->membership, on_released, node);
+    } else {
+        on_released(node);
     }
 }
 

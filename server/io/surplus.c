@@ -5,8 +5,7 @@
 #include "proto/placement.h"
 
 void surplus_init(struct surplus *surplus, const char *node_id, const struct log *log,
-                  struct membership *membership, struct handover *handover)
-{
+                  struct membership *membership, struct handover *handover) {
     memset(surplus, 0, sizeof *surplus);
     surplus->log = *log;
     surplus->node_id = node_id;
@@ -16,8 +15,7 @@ void surplus_init(struct surplus *surplus, const char *node_id, const struct log
 
 /* The first moves away from this node that share their target. */
 static uint32_t batch_pick(const struct surplus *surplus, struct slot *slots,
-                           struct shard_id *target)
-{
+                           struct shard_id *target) {
     const struct map *map = &membership_state(surplus->membership)->map;
     int32_t self = map_find_node(map, bytes_of_text(surplus->node_id));
     struct placement placement;
@@ -46,8 +44,7 @@ static uint32_t batch_pick(const struct surplus *surplus, struct slot *slots,
     return picked;
 }
 
-static void drained(struct surplus *surplus, bool empty)
-{
+static void drained(struct surplus *surplus, bool empty) {
     void (*on_drained)(void *ctx, bool empty) = surplus->on_drained;
     surplus->on_drained = NULL;
     if (on_drained != NULL) {
@@ -55,8 +52,7 @@ static void drained(struct surplus *surplus, bool empty)
     }
 }
 
-static void on_handed_over(void *ctx, const struct fault *fault, uint64_t sealed_ns)
-{
+static void on_handed_over(void *ctx, const struct fault *fault, uint64_t sealed_ns) {
     struct surplus *surplus = ctx;
     if (fault->code == CODE_OK) {
         surplus->failures = 0;
@@ -70,8 +66,7 @@ static void on_handed_over(void *ctx, const struct fault *fault, uint64_t sealed
     }
 }
 
-void surplus_step(struct surplus *surplus)
-{
+void surplus_step(struct surplus *surplus) {
     struct slot slots[HANDOVER_SLOTS_MAX];
     struct shard_id target = SHARD_ID_NONE;
     struct fault fault;
@@ -86,13 +81,7 @@ void surplus_step(struct surplus *surplus)
     if (count == 0) {
         const struct map *map = &membership_state(surplus->membership)->map;
         int32_t self = map_find_node(map, bytes_of_text(surplus->node_id));
-        uint32_t owned = 0;
-        for (uint32_t i = 0; i < map->shard_count && self >= 0; i++) {
-            owned += map->shards[i].node == self
-                         ? map_slots_owned(map, (struct shard_id){.index = (uint16_t)i})
-                         : 0;
-        }
-        drained(surplus, owned == 0);
+        drained(surplus, map_slots_of_node(map, self) == 0);
         return;
     }
     if (handover_start(surplus->handover, slots, count, target, on_handed_over, surplus, &fault) !=
@@ -101,8 +90,7 @@ void surplus_step(struct surplus *surplus)
     }
 }
 
-void surplus_drain(struct surplus *surplus, void (*on_drained)(void *ctx, bool empty), void *ctx)
-{
+void surplus_drain(struct surplus *surplus, void (*on_drained)(void *ctx, bool empty), void *ctx) {
     surplus->draining = true;
     surplus->failures = 0;
     surplus->on_drained = on_drained;

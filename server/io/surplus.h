@@ -13,7 +13,7 @@ struct surplus {
     const char *node_id;
     struct membership *membership;
     struct handover *handover;
-    bool draining; /* this node's share is nothing, whatever the map says */
+    bool draining;     /* this node's share is nothing, whatever the map says */
     uint32_t failures; /* in a row */
     void (*on_drained)(void *ctx, bool empty); /* called once after surplus_drain */
     void *ctx;

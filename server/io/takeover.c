@@ -4,16 +4,14 @@
 #include <stdlib.h>
 
 void takeover_init(struct takeover *takeover, const char *node_id, uint64_t lease_ttl_ns,
-                   struct membership *membership)
-{
+                   struct membership *membership) {
     memset(takeover, 0, sizeof *takeover);
     ownership_init(&takeover->ownership, lease_ttl_ns);
     takeover->membership = membership;
     takeover->node_id = node_id;
 }
 
-static void on_changed(void *ctx, enum code code, uint64_t number)
-{
+static void on_changed(void *ctx, enum code code, uint64_t number) {
     struct takeover *takeover = ctx;
     takeover->proposed = false;
     if (code == CODE_OK) {
@@ -30,8 +28,7 @@ static void on_changed(void *ctx, enum code code, uint64_t number)
 }
 
 static void propose(struct takeover *takeover, const struct map *map,
-                    const struct placement_move *moves, uint32_t count)
-{
+                    const struct placement_move *moves, uint32_t count) {
     struct map *next = malloc(sizeof *next);
     if (next == NULL) {
         return;
@@ -48,8 +45,7 @@ static void propose(struct takeover *takeover, const struct map *map,
     free(next);
 }
 
-void takeover_on_beat(struct takeover *takeover, const struct beat *beat)
-{
+void takeover_on_beat(struct takeover *takeover, const struct beat *beat) {
     const struct map *map = &membership_state(takeover->membership)->map;
     bool absent[NODES_MAX] = {false};
     if (takeover->proposed || map->epoch.number == 0) {
@@ -65,10 +61,9 @@ void takeover_on_beat(struct takeover *takeover, const struct beat *beat)
     if (moves == NULL) {
         return;
     }
-    uint32_t count =
-        ownership_beat(&takeover->ownership, map,
-                       map_find_node(map, bytes_of_text(takeover->node_id)), absent, beat->sent_ns,
-                       beat->round_trip_ns, moves);
+    uint32_t count = ownership_beat(&takeover->ownership, map,
+                                    map_find_node(map, bytes_of_text(takeover->node_id)), absent,
+                                    beat->sent_ns, beat->round_trip_ns, moves);
     if (count > 0) {
         propose(takeover, map, moves, count);
     }
