@@ -3,7 +3,6 @@
 #include <argp.h>
 #undef option
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +71,9 @@ static error_t on_flag(int key, char *value, struct argp_state *state) {
     case KEY_CONFIG:
         config_keep(run, value);
         return 0;
+    case ARGP_KEY_ERROR: /* the only place where argp says how far it came */
+        run->flags_next = state->next;
+        return 0;
     case ARGP_KEY_ARG:
         options_mistake(run, value, "not expected: values follow their option (--name value)");
         return 0;
@@ -97,7 +99,7 @@ static void culprit_name(struct options_run *run, const char *argument) {
     const char *start = argument + strspn(argument, "-");
     size_t size = strcspn(start, "=");
     if (argument[0] != '-' || argument[1] != '-' || size >= sizeof name) {
-        options_mistake(run, argument, "no such option (names are whole words: --name)");
+        options_mistake(run, argument, "no such option (names are words: --name)");
         return;
     }
     memcpy(name, start, size);
@@ -119,7 +121,6 @@ static void culprit_name(struct options_run *run, const char *argument) {
     } else {
         const char *nearest = options_nearest(run->program, name);
         option_flag_name(nearest != NULL ? nearest : "", flag);
-        snprintf(name + size, sizeof name - size, "%s", "");
         options_mistake(run, argument,
                         nearest != NULL ? "no such option; did you mean %s?" : "no such option%s",
                         nearest != NULL ? flag : "");
@@ -135,10 +136,20 @@ void options_flags_read(struct options_run *run, int argc, char **argv) {
         unsigned quiet = ARGP_NO_HELP | ARGP_NO_EXIT | ARGP_NO_ERRS | ARGP_IN_ORDER;
         /* argp stops at the first mistake: go on behind it, with it in the program's place. */
         while (argc > 1) {
-            int next = 0;
-            if (argp_parse(&argp, argc, argv, quiet, &next, run) == 0 || next <= 1)
+            run->flags_next = 0;
+            if (argp_parse(&argp, argc, argv, quiet, NULL, run) == 0)
                 break;
-            culprit_name(run, argv[next - 1]);
+            int next = run->flags_next;
+            if (next <= 1) {
+                options_mistake(run, "start", "no memory");
+                break;
+            }
+            const char *culprit = argv[next - 1];
+            culprit_name(run, culprit);
+            /* What follows it is most likely its value, perhaps a secret: no mistake of its own. */
+            bool value_follows =
+                next < argc && argv[next][0] != '-' && strchr(culprit, '=') == NULL;
+            next += value_follows;
             argc -= next - 1;
             argv += next - 1;
         }
