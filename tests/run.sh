@@ -114,7 +114,7 @@ build() { # build PRESET
 unit_and_model() { # unit_and_model PRESET [COMMAND PREFIX...]
     local preset=$1
     shift
-    counted "$preset unit and model" tally_ctest '^$' "$@" ctest --test-dir "build/$preset" \
+    counted "$preset unit and model" tally_ctest '$^' "$@" ctest --test-dir "build/$preset" \
         --output-on-failure --no-tests=ignore ${only:+--tests-regex "$only"}
 }
 
