@@ -42,8 +42,8 @@ static bool table_build(struct flag_table *table, const struct options_program *
     for (size_t i = 0; i < program->option_count; i++) {
         const struct option *known = &program->options[i];
         int key = KEY_FIRST + 2 * (int)i;
-        if (known->secret)
-            continue;
+        /* Secrets are in the table to be refused: else getopt would take --redis-password for an
+         * abbreviation of --redis-password-file, and its value for a file's name. */
         bool is_switch = known->kind == OPTION_SWITCH;
         flag_add(table, "", known->name, key, "VALUE", is_switch ? OPTION_ARG_OPTIONAL : 0);
         if (is_switch)
@@ -57,6 +57,16 @@ static void config_keep(struct options_run *run, const char *name) {
     run->config = strdup(name);
     if (run->config == NULL)
         options_mistake(run, "--config", "no memory");
+}
+
+static void secret_refuse(struct options_run *run, const struct option *known) {
+    char flag[OPTION_NAME_BYTES_MAX + 8], variable[OPTION_NAME_BYTES_MAX + 8];
+    option_flag_name(known->name, flag);
+    option_variable_name(known->name, variable);
+    options_mistake(run, flag,
+                    "a secret is never a flag, where every user of the machine can read it: set "
+                    "%s, or %s in the --config file",
+                    variable, known->name);
 }
 
 static error_t on_flag(int key, char *value, struct argp_state *state) {
@@ -83,6 +93,10 @@ static error_t on_flag(int key, char *value, struct argp_state *state) {
     if (key < KEY_FIRST || key >= KEY_FIRST + 2 * (int)run->program->option_count)
         return ARGP_ERR_UNKNOWN;
     const struct option *known = &run->program->options[(key - KEY_FIRST) / 2];
+    if (known->secret) {
+        secret_refuse(run, known);
+        return 0;
+    }
     bool negated = (key - KEY_FIRST) % 2 == 1;
     char where[OPTION_NAME_BYTES_MAX + 8];
     option_flag_name(known->name, where);
@@ -106,13 +120,7 @@ static void culprit_name(struct options_run *run, const char *argument) {
     name[size] = '\0';
     const struct option *known = options_find(run->program, name);
     if (known != NULL && known->secret) {
-        option_flag_name(known->name, flag);
-        char variable[OPTION_NAME_BYTES_MAX + 8];
-        option_variable_name(known->name, variable);
-        options_mistake(run, flag,
-                        "a secret is never a flag, where every user of the machine can "
-                        "read it: set %s, or %s in the --config file",
-                        variable, known->name);
+        secret_refuse(run, known);
     } else if (known != NULL || strcmp(name, "config") == 0) {
         options_mistake(run, argument, "a value must follow");
     } else if (start[size] == '=' && (strncmp(name, "no-", 3) == 0 || strcmp(name, "help") == 0 ||
