@@ -99,7 +99,7 @@ static enum code take_check(const struct sluice_request *asked, struct take *tak
 
 enum sluice_error call_create(const struct sluice_request *take, enum verb verb,
                               char message[SLUICE_MESSAGE_BYTES_MAX], struct call **out) {
-    struct take checked;
+    struct take checked = {0};
     struct fault fault;
     if (take_check(take, &checked, &fault) != CODE_OK) {
         if (message != NULL) {

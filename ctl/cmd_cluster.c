@@ -197,7 +197,7 @@ static void map_print(const struct settings *settings, const struct map *map) {
     table_print(&table, settings);
     uint32_t nobody = map_slots_owned(map, SHARD_ID_NONE);
     if (nobody > 0) {
-        printf("%s%u slots have no owner%s\n", color_on(settings, COLOR_RED), nobody,
+        printf("%swithout an owner: %u%s\n", color_on(settings, COLOR_RED), nobody,
                color_off(settings));
     }
 }

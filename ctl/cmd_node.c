@@ -19,7 +19,28 @@ static void scalar_write(const json_t *value, char *out, size_t capacity) {
     }
 }
 
-/* One row a member, one column a shard: counters may be added, none is known here by name. */
+/* Adds a row for each plain member of the first shard's `part` (NULL: of the shard itself), one
+ * column a shard: counters may be added, none is known here by name. */
+static void rows_add(struct table *table, const json_t *shards, const char *part) {
+    char texts[TABLE_COLUMNS_MAX][64];
+    const char *cells[TABLE_COLUMNS_MAX], *name;
+    json_t *first, *value;
+    first = json_array_get(shards, 0);
+    json_object_foreach(part == NULL ? first : json_object_get(first, part), name, value) {
+        if (json_is_object(value) || json_is_array(value)) {
+            continue;
+        }
+        cells[0] = name;
+        for (uint32_t i = 0; i + 1 < table->column_count; i++) {
+            const json_t *shard = json_array_get(shards, i);
+            scalar_write(json_object_get(part == NULL ? shard : json_object_get(shard, part), name),
+                         texts[i], sizeof texts[i]);
+            cells[1 + i] = texts[i];
+        }
+        table_row(table, cells);
+    }
+}
+
 static void shards_print(const struct settings *settings, const json_t *shards) {
     size_t count = json_array_size(shards);
     uint32_t shown = count > SHARD_COLUMNS_MAX ? SHARD_COLUMNS_MAX : (uint32_t)count;
@@ -27,28 +48,25 @@ static void shards_print(const struct settings *settings, const json_t *shards) 
         return;
     }
     struct table table;
-    char texts[TABLE_COLUMNS_MAX][64];
-    const char *cells[TABLE_COLUMNS_MAX] = {"SHARD"};
+    char texts[TABLE_COLUMNS_MAX][12];
+    const char *cells[TABLE_COLUMNS_MAX] = {"SHARD"}, *name;
+    json_t *value;
     table_init(&table, 1 + shown);
     for (uint32_t i = 0; i < shown; i++) {
         snprintf(texts[i], sizeof texts[i], "%u", i);
         cells[1 + i] = texts[i];
     }
     table_row(&table, cells);
-    const char *name;
-    json_t *first;
-    json_object_foreach(json_array_get(shards, 0), name, first) {
-        if (json_is_object(first) || json_is_array(first)) {
-            continue;
+    rows_add(&table, shards, NULL);
+    json_object_foreach(json_array_get(shards, 0), name, value) {
+        if (json_is_object(value)) {
+            rows_add(&table, shards, name);
         }
-        cells[0] = name;
-        for (uint32_t i = 0; i < shown; i++) {
-            scalar_write(json_object_get(json_array_get(shards, i), name), texts[i],
-                         sizeof texts[i]);
-        }
-        table_row(&table, cells);
     }
     table_print(&table, settings);
+    if (count > shown) {
+        printf("and %zu shards more (--json shows all)\n", count - shown);
+    }
 }
 
 static void node_print(const struct settings *settings, const json_t *node) {

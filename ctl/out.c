@@ -22,8 +22,13 @@ void out_failure(const struct settings *settings, const char *format, ...) {
     }
 }
 
-static const char *advice(enum code code) {
-    switch (code) {
+/* What to do about it, unless the message says so itself. */
+static const char *advice(const struct reply *reply) {
+    struct bytes text = reply->message;
+    if (memmem(text.data, text.size, "sluicectl", 9) != NULL) {
+        return NULL;
+    }
+    switch (reply->code) {
     case CODE_FORBIDDEN:
         return "operator's commands go to a node's control endpoint from the same machine "
                "(--control URL)";
@@ -43,7 +48,7 @@ static const char *advice(enum code code) {
 }
 
 void out_error(const struct settings *settings, const struct reply *reply) {
-    const char *more = advice(reply->code);
+    const char *more = advice(reply);
     fprintf(stderr, "sluicectl: %s: %.*s%s%s%s\n", code_text(reply->code), (int)reply->message.size,
             (const char *)reply->message.data, more ? " (" : "", more ? more : "", more ? ")" : "");
     if (settings->json) {

@@ -32,9 +32,9 @@ static bool plan_same(const struct plan *a, const struct plan *b) {
            a->durability == b->durability;
 }
 
-static const struct plan *plan_in(const struct plan_set *set, const struct plan *like) {
-    int32_t at = plan_set_find(set, name_bytes(&like->name));
-    return at < 0 ? NULL : &set->plans[at];
+/* The place of a plan of the same name, or -1. */
+static int32_t plan_like(const struct plan_set *set, const struct plan *like) {
+    return plan_set_find(set, name_bytes(&like->name));
 }
 
 static const char *default_text(const struct plan_set *set) {
@@ -73,18 +73,18 @@ uint32_t plans_diff_print(const struct settings *settings, const struct plan_set
                           const struct plan_set *to) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < from->plan_count; i++) {
-        if (plan_in(to, &from->plans[i]) == NULL) {
+        if (plan_like(to, &from->plans[i]) < 0) {
             plan_print(settings, '-', COLOR_RED, &from->plans[i]);
             count++;
         }
     }
     for (uint32_t i = 0; i < to->plan_count; i++) {
-        const struct plan *before = plan_in(from, &to->plans[i]);
-        if (before == NULL) {
+        int32_t before = plan_like(from, &to->plans[i]);
+        if (before < 0) {
             plan_print(settings, '+', COLOR_GREEN, &to->plans[i]);
             count++;
-        } else if (!plan_same(before, &to->plans[i])) {
-            change_print(settings, before, &to->plans[i]);
+        } else if (!plan_same(&from->plans[before], &to->plans[i])) {
+            change_print(settings, &from->plans[before], &to->plans[i]);
             count++;
         }
     }
@@ -99,14 +99,14 @@ uint32_t plans_diff_print(const struct settings *settings, const struct plan_set
 json_t *plans_diff_json(const struct plan_set *from, const struct plan_set *to) {
     json_t *added = json_array(), *removed = json_array(), *changed = json_array();
     for (uint32_t i = 0; i < from->plan_count; i++) {
-        if (plan_in(to, &from->plans[i]) == NULL) {
+        if (plan_like(to, &from->plans[i]) < 0) {
             json_array_append_new(removed, json_string(from->plans[i].name.text));
         }
     }
     for (uint32_t i = 0; i < to->plan_count; i++) {
-        const struct plan *before = plan_in(from, &to->plans[i]);
-        if (before == NULL || !plan_same(before, &to->plans[i])) {
-            json_array_append_new(before == NULL ? added : changed,
+        int32_t before = plan_like(from, &to->plans[i]);
+        if (before < 0 || !plan_same(&from->plans[before], &to->plans[i])) {
+            json_array_append_new(before < 0 ? added : changed,
                                   json_string(to->plans[i].name.text));
         }
     }

@@ -7,7 +7,7 @@
 #   deploy/quickstart.sh stop      ends it all; what it knew is there at the next start
 #
 #   --dir DIR     where data, logs and pid files go (default: .sluice in the repository)
-#   --nodes N     nodes, 1 to 9 (default 3)
+#   --nodes N     nodes, 1 to 9 (default 3); like the next, fixed once the cluster exists
 #   --shards N    shards of each node, 1 to 16 (default 2)
 #   --bin DIR     use the programs in DIR: install and build nothing
 set -euo pipefail
@@ -15,8 +15,8 @@ set -euo pipefail
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 verb=start
 dir=$repo/.sluice
-nodes=3
-shards=2
+nodes=
+shards=
 bin=
 
 # Seconds that one part may take to become ready. Ample: each takes well under one here.
@@ -82,9 +82,12 @@ pid_of() { # the pid of part $1, if it runs
     [ "$(started_at "$pid")" != "${start:-}" ] || echo "$pid"
 }
 
-launch() { # launch PART PROGRAM ARGS...: in a session of its own, so that closing the terminal is harmless
+# launch PART PROGRAM ARGS...: unless it runs; in a session of its own, so that closing the terminal
+# is harmless.
+launch() {
     local part=$1 pid
     shift
+    [ -z "$(pid_of "$part")" ] || return 0
     printf '\n' >>"$dir/log/$part.log"
     # Descriptor 9 is the lock, which must not outlive this script.
     setsid "$@" </dev/null >>"$dir/log/$part.log" 2>&1 9>&- &
@@ -166,25 +169,27 @@ free_ports() {
     fail "no $1 free ports from $2 on"
 }
 
-choose() { # choose VARIABLE COUNT WANTED WHAT: reuses what the last start used if it is free
+# choose VARIABLE COUNT WANTED PART WHAT: a part that runs keeps its ports; else those of the last
+# start, or the defaults, or the next free ones.
+choose() {
     local wanted=${!1:-$3}
+    [ -z "$(pid_of "$4")" ] || { printf -v "$1" '%s' "$wanted" && return; }
     free_ports "$2" "$wanted"
-    [ "$port" = "$wanted" ] || say "port $wanted is taken: $4 listens on $port"
+    [ "$port" = "$wanted" ] || say "port $wanted is taken: $5 listens on $port"
     printf -v "$1" '%s' "$port"
 }
 
 choose_ports() {
-    local n
+    local n shard_var control_var
     taken=" $(listening | tr '\n' ' ') "
-    if [ -f "$dir/ports" ]; then . "$dir/ports"; fi
-    choose redis_port 1 7379 "Redis"
-    choose router_port 1 7400 "the router"
+    choose redis_port 1 7379 redis "Redis"
+    choose router_port 1 7400 router "the router"
     for ((n = 1; n <= nodes; n++)); do
-        choose "shard_port_$n" "$shards" $((7500 + (n - 1) * shards)) "node n$n's first shard"
-        choose "control_port_$n" 1 $((7590 + n - 1)) "node n$n's control endpoint"
+        choose "shard_port_$n" "$shards" $((7500 + (n - 1) * shards)) "n$n" "node n$n's first shard"
+        choose "control_port_$n" 1 $((7590 + n - 1)) "n$n" "node n$n's control endpoint"
     done
     {
-        echo "# The ports of this cluster; read again at the next start."
+        echo "# This cluster's shape and ports; read again at the next start."
         echo "nodes=$nodes"
         echo "shards=$shards"
         echo "redis_port=$redis_port"
@@ -197,12 +202,29 @@ choose_ports() {
     } >"$dir/ports"
 }
 
+# The shape and ports of the cluster that this directory holds, if it holds one.
+load_ports() {
+    local wanted_nodes=${nodes:-} wanted_shards=${shards:-}
+    [ ! -f "$dir/ports" ] || . "$dir/ports"
+    nodes=${nodes:-3} shards=${shards:-2}
+    if [ "${wanted_nodes:-$nodes}" != "$nodes" ] || [ "${wanted_shards:-$shards}" != "$shards" ]; then
+        fail "$dir holds a cluster of $nodes nodes with $shards shards, which cannot change; use another --dir"
+    fi
+}
+
 # --- start -------------------------------------------------------------------------------------
+
+node_names() {
+    local n
+    for ((n = 1; n <= nodes; n++)); do echo "n$n"; done
+}
+
+find_programs() { [ -n "$bin" ] || bin=$repo/build/release/bin; }
 
 prepare_programs() {
     local program
     if [ -z "$bin" ]; then
-        bin=$repo/build/release/bin
+        find_programs
         step packages "checking what is installed"
         "$repo/deploy/install-deps.sh" || fail "see above; then run this again"
         step build "release, into build/release (the first time takes about a minute)"
@@ -336,22 +358,11 @@ Logs and data are in $dir. End it with: deploy/quickstart.sh stop$([ "$dir" = "$
 NEXT
 }
 
-load_ports() { # what the running cluster uses; false if this directory holds none
-    [ -f "$dir/ports" ] || return 1
-    . "$dir/ports"
-    [ -n "$bin" ] || bin=$repo/build/release/bin
-    [ -x "$bin/sluicectl" ] || bin=$repo/build/dev/bin
-}
-
 all_running() {
-    local n
-    [ -f "$dir/ports" ] || return 1
-    (
-        . "$dir/ports"
-        for part in redis router $(for ((n = 1; n <= nodes; n++)); do echo "n$n"; done); do
-            [ -n "$(pid_of "$part")" ] || exit 1
-        done
-    )
+    local part
+    for part in redis router $(node_names); do
+        [ -n "$(pid_of "$part")" ] || return 1
+    done
 }
 
 start() {
@@ -359,15 +370,13 @@ start() {
     dir=$(cd "$dir" && pwd)
     exec 9>"$dir/lock"
     flock -n 9 || fail "another quickstart is at work in $dir"
+    load_ports
     if all_running; then
-        load_ports
+        find_programs
         say "It is running already."
         print_next
         return
     fi
-    # Some of it may be left from a start that failed or a machine that went down: begin anew.
-    local part
-    for part in $(parts_on_file); do end_part "$part" $stop_s; done
     prepare_programs
     choose_ports
     start_redis
@@ -405,7 +414,9 @@ status() {
             down=1
         fi
     done
-    if load_ports && [ -n "$(pid_of router)" ]; then
+    load_ports
+    find_programs
+    if [ -n "$(pid_of router)" ]; then
         say
         "$bin/sluicectl" --control "tcp://127.0.0.1:$router_port" status || down=1
         say

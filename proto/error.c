@@ -45,6 +45,12 @@ enum code fault_set(struct fault *fault, enum code code, const char *format, ...
     va_start(arguments, format);
     vsnprintf(fault->text, sizeof fault->text, format, arguments);
     va_end(arguments);
+    /* It may quote what somebody sent, and is sent itself: as text, which must be UTF-8. */
+    for (char *at = fault->text; *at != '\0'; at++) {
+        if (*at < 0x20 || *at > 0x7e) {
+            *at = '?';
+        }
+    }
     fault->code = code;
     return code;
 }

@@ -73,7 +73,8 @@ struct fault {
     char text[FAULT_TEXT_BYTES_MAX];
 };
 
-/* Sets the fault (text cut to fit) and returns its code, so that a decoder can `return` it. */
+/* Sets the fault and returns its code, so that a decoder can `return` it. The text is cut to fit;
+ * what is not printable ASCII in it becomes a question mark. */
 enum code fault_set(struct fault *fault, enum code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

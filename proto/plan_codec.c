@@ -348,8 +348,9 @@ static enum code plans_read(struct reader *reader, struct plan_set *set, plan_re
     return CODE_OK;
 }
 
+/* `name` has no data if there is none; an empty one is no plan's. */
 static enum code default_resolve(struct plan_set *set, struct bytes name, struct fault *fault) {
-    if (name.size == 0) {
+    if (name.data == NULL) {
         return CODE_OK;
     }
     set->default_at = plan_set_find(set, name);

@@ -3,7 +3,6 @@
 #include <argp.h>
 #undef option
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,8 +42,8 @@ static bool table_build(struct flag_table *table, const struct options_program *
     for (size_t i = 0; i < program->option_count; i++) {
         const struct option *known = &program->options[i];
         int key = KEY_FIRST + 2 * (int)i;
-        if (known->secret)
-            continue;
+        /* Secrets are in the table to be refused: else getopt would take --redis-password for an
+         * abbreviation of --redis-password-file, and its value for a file's name. */
         bool is_switch = known->kind == OPTION_SWITCH;
         flag_add(table, "", known->name, key, "VALUE", is_switch ? OPTION_ARG_OPTIONAL : 0);
         if (is_switch)
@@ -60,6 +59,16 @@ static void config_keep(struct options_run *run, const char *name) {
         options_mistake(run, "--config", "no memory");
 }
 
+static void secret_refuse(struct options_run *run, const struct option *known) {
+    char flag[OPTION_NAME_BYTES_MAX + 8], variable[OPTION_NAME_BYTES_MAX + 8];
+    option_flag_name(known->name, flag);
+    option_variable_name(known->name, variable);
+    options_mistake(run, flag,
+                    "a secret is never a flag, where every user of the machine can read it: set "
+                    "%s, or %s in the --config file",
+                    variable, known->name);
+}
+
 static error_t on_flag(int key, char *value, struct argp_state *state) {
     struct options_run *run = state->input;
     switch (key) {
@@ -72,6 +81,9 @@ static error_t on_flag(int key, char *value, struct argp_state *state) {
     case KEY_CONFIG:
         config_keep(run, value);
         return 0;
+    case ARGP_KEY_ERROR: /* the only place where argp says how far it came */
+        run->flags_next = state->next;
+        return 0;
     case ARGP_KEY_ARG:
         options_mistake(run, value, "not expected: values follow their option (--name value)");
         return 0;
@@ -81,6 +93,10 @@ static error_t on_flag(int key, char *value, struct argp_state *state) {
     if (key < KEY_FIRST || key >= KEY_FIRST + 2 * (int)run->program->option_count)
         return ARGP_ERR_UNKNOWN;
     const struct option *known = &run->program->options[(key - KEY_FIRST) / 2];
+    if (known->secret) {
+        secret_refuse(run, known);
+        return 0;
+    }
     bool negated = (key - KEY_FIRST) % 2 == 1;
     char where[OPTION_NAME_BYTES_MAX + 8];
     option_flag_name(known->name, where);
@@ -97,20 +113,14 @@ static void culprit_name(struct options_run *run, const char *argument) {
     const char *start = argument + strspn(argument, "-");
     size_t size = strcspn(start, "=");
     if (argument[0] != '-' || argument[1] != '-' || size >= sizeof name) {
-        options_mistake(run, argument, "no such option (names are whole words: --name)");
+        options_mistake(run, argument, "no such option (names are words: --name)");
         return;
     }
     memcpy(name, start, size);
     name[size] = '\0';
     const struct option *known = options_find(run->program, name);
     if (known != NULL && known->secret) {
-        option_flag_name(known->name, flag);
-        char variable[OPTION_NAME_BYTES_MAX + 8];
-        option_variable_name(known->name, variable);
-        options_mistake(run, flag,
-                        "a secret is never a flag, where every user of the machine can "
-                        "read it: set %s, or %s in the --config file",
-                        variable, known->name);
+        secret_refuse(run, known);
     } else if (known != NULL || strcmp(name, "config") == 0) {
         options_mistake(run, argument, "a value must follow");
     } else if (start[size] == '=' && (strncmp(name, "no-", 3) == 0 || strcmp(name, "help") == 0 ||
@@ -119,7 +129,6 @@ static void culprit_name(struct options_run *run, const char *argument) {
     } else {
         const char *nearest = options_nearest(run->program, name);
         option_flag_name(nearest != NULL ? nearest : "", flag);
-        snprintf(name + size, sizeof name - size, "%s", "");
         options_mistake(run, argument,
                         nearest != NULL ? "no such option; did you mean %s?" : "no such option%s",
                         nearest != NULL ? flag : "");
@@ -135,10 +144,20 @@ void options_flags_read(struct options_run *run, int argc, char **argv) {
         unsigned quiet = ARGP_NO_HELP | ARGP_NO_EXIT | ARGP_NO_ERRS | ARGP_IN_ORDER;
         /* argp stops at the first mistake: go on behind it, with it in the program's place. */
         while (argc > 1) {
-            int next = 0;
-            if (argp_parse(&argp, argc, argv, quiet, &next, run) == 0 || next <= 1)
+            run->flags_next = 0;
+            if (argp_parse(&argp, argc, argv, quiet, NULL, run) == 0)
                 break;
-            culprit_name(run, argv[next - 1]);
+            int next = run->flags_next;
+            if (next <= 1) {
+                options_mistake(run, "start", "no memory");
+                break;
+            }
+            const char *culprit = argv[next - 1];
+            culprit_name(run, culprit);
+            /* What follows it is most likely its value, perhaps a secret: no mistake of its own. */
+            bool value_follows =
+                next < argc && argv[next][0] != '-' && strchr(culprit, '=') == NULL;
+            next += value_follows;
             argc -= next - 1;
             argv += next - 1;
         }

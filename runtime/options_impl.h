@@ -25,6 +25,7 @@ struct options_run {
     enum option_origin config_origin;
     uint32_t mistakes;
     bool help_wanted, version_wanted;
+    int flags_next; /* where argp stopped */
 };
 
 /* One mistake: "program: where: what" on standard error. */

@@ -114,7 +114,7 @@ build() { # build PRESET
 unit_and_model() { # unit_and_model PRESET [COMMAND PREFIX...]
     local preset=$1
     shift
-    counted "$preset unit and model" tally_ctest '^$' "$@" ctest --test-dir "build/$preset" \
+    counted "$preset unit and model" tally_ctest '$^' "$@" ctest --test-dir "build/$preset" \
         --output-on-failure --no-tests=ignore ${only:+--tests-regex "$only"}
 }
 
@@ -168,6 +168,8 @@ fi
 
 if [ $quick = no ]; then
     if build clang && wanted tidy; then part tidy tidy; fi
+    export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+    export TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp"
     sanitized asan
     # Where addresses are too random for ThreadSanitizer, it cannot start without setarch.
     sanitized tsan $(setarch -R true 2>/dev/null && echo setarch -R)

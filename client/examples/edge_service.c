@@ -337,8 +337,8 @@ static int server_run(struct server *server, int port) {
 }
 
 int main(int argc, char **argv) {
-    static struct server server; /* zeroed, and too large for comfort on a stack */
-    int port = argc > 1 ? atoi(argv[1]) : 8088;
+    struct server server = {0};
+    long port = argc > 1 ? strtol(argv[1], NULL, 10) : 8088;
     const char *router = argc > 2 ? argv[2] : "tcp://127.0.0.1:7400";
     enum sluice_error error = sluice_open(&server.client, router, NULL);
     if (error != SLUICE_OK || port < 1 || port > 65535) {
@@ -346,5 +346,5 @@ int main(int argc, char **argv) {
         sluice_close(server.client);
         return 2;
     }
-    return server_run(&server, port);
+    return server_run(&server, (int)port);
 }

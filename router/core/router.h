@@ -148,7 +148,7 @@ struct router_answer {
 /* A request to a shard. It ends by a REPLY event with its id, or by its link's end. */
 struct router_batch {
     uint32_t link;
-    uint32_t id; /* 31 bits; not used again before 2^31 others were, or nearly */
+    uint32_t id; /* 31 bits; not used again for about 2^31 batches */
     bool many;   /* send as take_many; else as `verb` with takes[0] */
     enum verb verb;
     const struct take *const *takes;

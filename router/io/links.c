@@ -34,7 +34,7 @@ static void link_log(struct links_slot *slot, enum log_level level, const char *
     }
     char more[64] = "";
     if (slot->unlogged > 0) {
-        snprintf(more, sizeof more, " (%u ups and downs since the last line)", slot->unlogged);
+        snprintf(more, sizeof more, " (%u lines like this left out)", slot->unlogged);
     }
     log_write(&shell->log, level, "link to shard %s %s%s%s%s", info.endpoint->text, what,
               why[0] == '\0' ? "" : ": ", why, more);

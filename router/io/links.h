@@ -18,7 +18,7 @@ struct links_slot {
     uint32_t index;
     struct link *link; /* NULL: closed, or its URL is none that can be connected to */
     uint64_t logged_ns;
-    uint32_t unlogged; /* ups and downs since */
+    uint32_t unlogged; /* lines left out since */
 };
 
 struct links {

@@ -32,11 +32,11 @@ bool bucket_is_under(const struct shard *shard, const struct resident *resident,
 
 /* A plan that was taken out of the set leaves buckets whose limits nobody knows: only their times
  * are. They keep them until somebody names another plan. How many tokens were spent cannot be told
- * then, so the time that was left stays as it is, at most a whole (empty) bucket's. Back under its
- * own plan's name, the generation is looked up as usual. */
+ * then, so the time that was left stays as it is, at most a whole (empty) bucket's. If the plan is
+ * back in the set, its generation is looked up as usual. */
 static void unknown_tats_under(const struct shard *shard, const struct term *term,
                                const struct wanted *wanted, uint64_t tat_ns[]) {
-    if (term->outdated && term->plan_at == wanted->plan_at) {
+    if (term->outdated) {
         const struct plan *plan = &shard->plans->plans[term->plan_at];
         const struct terms *from = plan_terms_at(plan, term->generation);
         if (from->limit_count == term->terms.limit_count) {

@@ -206,8 +206,12 @@ void table_remove(struct table *table, struct arena *arena, uint32_t tag, uint32
     assert(entry != NULL);
     ring_erase(ring, (uint32_t)(entry - ring.part->entries));
     table->count--;
+    if (table->count == 0) {
+        table_fini(table, arena);
+        return;
+    }
     table_advance(table, arena);
-    if (table->count < part_size(&table->now) / 8 && table->old.entries == NULL &&
+    if (table->count < part_size(&table->now) / 4 && table->old.entries == NULL &&
         table->now.bits > TABLE_BITS_MIN) {
         /* Without memory it stays as large as it is. */
         table_resize(table, arena, table->now.bits - 1);

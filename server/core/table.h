@@ -19,7 +19,8 @@
 #include "server/core/arena.h"
 
 /* Positions of the old entries that are moved with one insert or removal. At 8, a table that grows
- * when it is 7/8 full has moved all when the new one is half full. */
+ * when it is 7/8 full has moved all when the new one is half full, and one that shrinks when it is
+ * 1/4 full has when the new one is at most 3/4 full. */
 #define TABLE_MOVES 8
 
 #define TABLE_BITS_MIN 3

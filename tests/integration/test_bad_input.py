@@ -126,7 +126,6 @@ def at_each_door(test):
 
 
 class BadInputTest(ClusterTest):
-    smoke = True
 
     @contextlib.contextmanager
     def door(self, name):

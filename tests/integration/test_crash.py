@@ -104,7 +104,6 @@ class CrashTest(unittest.TestCase):
              slowest_s * 1000, back_s))
         self.close_cluster()
 
-    test_kill_node_under_load.smoke = True
 
     def test_kill_every_node(self):
         """All at once, with nobody left to remember but the store."""
@@ -215,7 +214,6 @@ class CrashTest(unittest.TestCase):
             "back exactly" % (load.answered, len(keys) + len(busy)))
         self.close_cluster()
 
-    test_kill_redis.smoke = True
 
     def test_sigterm_writes_everything(self):
         cluster = self.open_cluster(nodes=2)
@@ -235,7 +233,6 @@ class CrashTest(unittest.TestCase):
             (len(self.keys), took_s))
         self.close_cluster()
 
-    test_sigterm_writes_everything.smoke = True
 
     def test_sigterm_under_load_forgets_no_grant(self):
         cluster = self.open_cluster(nodes=2)

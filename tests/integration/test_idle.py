@@ -45,7 +45,6 @@ class IdleTest(ClusterTest):
         say("%d keys unchanged, %d commands seen in 5 intervals, none a write but of leases" %
             (len(before), seen))
 
-    test_two_idle_snapshots_change_nothing.smoke = True
 
     def test_peeks_of_strangers_store_nothing(self):
         with self.cluster.redis.client() as client, self.cluster.connect() as connection:
@@ -82,7 +81,6 @@ class RefilledTest(ClusterTest):
 
             wait_for("memory holds no bucket", lambda: resident() == 0, 60, 0.1)
 
-    test_full_buckets_leave_no_record.smoke = True
 
     def test_full_while_the_node_is_down(self):
         """A record whose bucket refilled in the meantime is removed after it was read."""

@@ -19,6 +19,8 @@ BUILD = os.path.dirname(BIN)
 
 
 class QuickstartTest(unittest.TestCase):
+    smoke = False  # it is about scripts, and compiles a program that a sanitizer would not link to
+
     def setUp(self):
         program("sluice-node")
         self.directory = tempfile.mkdtemp(prefix="sluice-quick-")

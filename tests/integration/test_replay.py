@@ -125,4 +125,3 @@ class ReplayTest(unittest.TestCase):
                 "granted, %d refused, each as in the replay; none unanswered or answered twice" %
                 (TAKES, CLIENTS, len(by_key), took_s, TAKES / took_s, granted, refused))
 
-    test_grants_equal_the_replay.smoke = True

@@ -7,14 +7,14 @@ import unittest
 
 import msgpack
 
-from harness import HOUR_MS, PLANS, READY_S, SLOW, Cluster, ClusterTest, ctl, say, wait_for
+from harness import (HOUR_MS, PLANS, READY_S, SANITIZER_REPORT, SLOW, Cluster, ClusterTest, Router,
+                     ctl, free_ports, say, wait_for)
 from sp_client import Connection, RpcError
 
 INLINE = {"rate": 1, "period_ms": HOUR_MS, "burst": 7}
 
 
 class TakeTest(ClusterTest):
-    smoke = True
 
     def setUp(self):
         self.connection = self.cluster.connect()
@@ -189,8 +189,17 @@ class PlanTest(ClusterTest):
             return control.call(method, key, *params)
 
     def apply(self, plans):
+        """Again while the node has not yet seen what was applied a moment before."""
         with self.cluster.control() as control:
-            return control.call("plans.apply", plans)
+            def applied():
+                try:
+                    return control.call("plans.apply", plans)
+                except RpcError as error:
+                    if error.code != "CONFLICT":
+                        raise
+                    return None
+
+            return wait_for("the plans are applied", applied)
 
     def with_plan(self, name, limits, **terms):
         plans = [plan for plan in PLANS["plans"] if plan["name"] != name]
@@ -344,7 +353,6 @@ class PolicyTest(ClusterTest):
 class NngcatTest(ClusterTest):
     """Debian's nngcat, which knows nothing of Sluice, as the caller."""
 
-    smoke = True
 
     def nngcat(self, url, body, *words):
         path = os.path.join(self.cluster.directory, "request.bin")
@@ -376,6 +384,23 @@ class NngcatTest(ClusterTest):
     def test_a_bad_request(self):
         done = self.nngcat(self.cluster.router.url, b"\xc1", "--raw")
         self.assertEqual(msgpack.unpackb(done.stdout)[2][0], "BAD_REQUEST")
+
+    def test_other_transports(self):
+        """A router that also listens at a local socket and a web socket, by way of libnng."""
+        ipc = "ipc://" + os.path.join(self.cluster.directory, "router.sock")
+        web = "ws://127.0.0.1:%d/sluice" % free_ports()
+        router = Router(self.cluster.directory, self.cluster.nodes, name="router-of-many")
+        router.argv[router.argv.index("--listen") + 1] += ",%s,%s" % (ipc, web)
+        router.start()
+        self.addCleanup(router.end)
+        router.connect().close()
+        key, left = self.new_key("nngcat"), 7
+        for url in (ipc, web, ipc, router.url):
+            left -= 1
+            done = self.nngcat(url, msgpack.packb([0, 1, "take", [key, 1, INLINE]]), "--raw")
+            self.assertEqual(msgpack.unpackb(done.stdout)[3][:2], [True, left], url)
+        self.assertEqual(router.terminate(), 0)
+        self.assertFalse(SANITIZER_REPORT.search(router.log()), router.tail(60))
 
     def test_one_socket_many_requests(self):
         body = msgpack.packb([0, 1, "take", [self.new_key(), 1, INLINE]])

@@ -28,6 +28,35 @@ static bool plant_now(struct world *world, enum plant plant) {
 
 /* --- answers -------------------------------------------------------------------------------- */
 
+/* What an item may be answered when no shard decided it in time. */
+static void late_result_check(struct world *world, const struct asked *asked,
+                              const struct asked_item *item, const struct take_result *take) {
+    bool degraded = (take->flags & TAKE_FLAG_DEGRADED) != 0;
+    switch (take->code) {
+    case CODE_OK: {
+        int32_t plan = item->plan.size == 0 ? world->plans->default_at
+                                            : plan_set_find(world->plans, item->plan);
+        CHECK(world, degraded && asked->verb == VERB_TAKE, "an invented answer");
+        CHECK(world, world->view_since_ns <= world->now_ns, "a policy from nowhere");
+        CHECK(world, plan >= 0, "an answer under a plan that is none");
+        CHECK(world, take->allowed == (world->plans->plans[plan].on_unavailable == POLICY_ALLOW),
+              "not what the policy says");
+        break;
+    }
+    case CODE_UNKNOWN_PLAN:
+        CHECK(world, bytes_equal(item->plan, bytes_of_text("gone")), "a plan that is known");
+        break;
+    case CODE_OVERLOADED:
+        CHECK(world, item->overloaded_ns != 0, "no shard was overloaded last");
+        break;
+    default:
+        CHECK(world, take->code == CODE_UNAVAILABLE, "code %d", (int)take->code);
+        CHECK(world, world->view_since_ns >= item->deadline_ns || asked->verb != VERB_TAKE,
+              "no policy was asked");
+        break;
+    }
+}
+
 static void result_check(struct world *world, const struct asked *asked, uint32_t position,
                          const struct router_result *result) {
     const struct asked_item *item = &asked->items[position];
@@ -43,30 +72,7 @@ static void result_check(struct world *world, const struct asked *asked, uint32_
         return;
     }
     CHECK(world, late, "not decided by a shard, and not late");
-    switch (result->take.code) {
-    case CODE_OK: {
-        int32_t plan = item->plan.size == 0 ? world->plans->default_at
-                                            : plan_set_find(world->plans, item->plan);
-        CHECK(world, degraded && asked->verb == VERB_TAKE, "an invented answer");
-        CHECK(world, world->view_since_ns <= world->now_ns, "a policy from nowhere");
-        CHECK(world, plan >= 0, "an answer under a plan that is none");
-        CHECK(world,
-              result->take.allowed == (world->plans->plans[plan].on_unavailable == POLICY_ALLOW),
-              "not what the policy says");
-        break;
-    }
-    case CODE_UNKNOWN_PLAN:
-        CHECK(world, bytes_equal(item->plan, bytes_of_text("gone")), "a plan that is known");
-        break;
-    case CODE_OVERLOADED:
-        CHECK(world, item->overloaded_ns != 0, "no shard was overloaded last");
-        break;
-    default:
-        CHECK(world, result->take.code == CODE_UNAVAILABLE, "code %d", (int)result->take.code);
-        CHECK(world, world->view_since_ns >= item->deadline_ns || asked->verb != VERB_TAKE,
-              "no policy was asked");
-        break;
-    }
+    late_result_check(world, asked, item, &result->take);
 }
 
 static void answer_check(struct world *world, const struct router_answer *answer,
@@ -140,7 +146,11 @@ static void item_check(struct world *world, const struct flight *flight, const s
     char key[KEY_BYTES_MAX + 1];
     memcpy(key, take->key.data, take->key.size);
     key[take->key.size] = '\0';
-    CHECK(world, sscanf(key, "%u/%u", &ref->request, &ref->position) == 2, "key %s", key);
+    char *end;
+    ref->request = (uint32_t)strtoul(key, &end, 10);
+    CHECK(world, *end == '/' && ref->request < world->asked_count, "key %s", key);
+    ref->position = (uint32_t)strtoul(end + 1, &end, 10);
+    CHECK(world, *end == '/' && ref->position < REQUEST_ITEMS_MAX, "key %s", key);
     struct asked *asked = &world->asked[ref->request];
     struct asked_item *item = &asked->items[ref->position];
     CHECK(world, !asked->answered && !item->decided && !item->outstanding, "%s sent again", key);

@@ -27,6 +27,11 @@ int fixture_teardown(void **state) {
     return 0;
 }
 
+int nng_finish(void **state) {
+    nng_fini();
+    return 0;
+}
+
 void tally_one(void *context, const struct sluice_result *result) {
     struct tally *tally = context;
     atomic_fetch_add(&tally->errors[result->error], 1);

@@ -20,6 +20,10 @@ struct tally {
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 
+/* For the end of a program: nng frees what was closed in the background, and must have done so
+ * before leaks are looked for. */
+int nng_finish(void **state);
+
 /* A sluice_callback; its context is a tally. */
 void tally_one(void *context, const struct sluice_result *result);
 

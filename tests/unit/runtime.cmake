@@ -1,10 +1,16 @@
 # The tests of runtime/, a program for each of its parts.
 set(here "${CMAKE_CURRENT_LIST_DIR}")
-foreach(part IN ITEMS sp clock mailbox log)
+foreach(part IN ITEMS sp clock mailbox log options addresses)
     sluice_test(${part} SOURCES "${here}/test_${part}.c" LINK sluice_runtime)
 endforeach()
 foreach(part IN ITEMS endpoint endpoint_peer endpoint_nng)
     sluice_test(${part}
         SOURCES "${here}/test_${part}.c" "${here}/endpoint_fixture.c" "${here}/nng_client.c"
+        LINK sluice_runtime)
+endforeach()
+sluice_test(link SOURCES "${here}/test_link.c" "${here}/endpoint_fixture.c" LINK sluice_runtime)
+foreach(part IN ITEMS redis_link redis_stall)
+    sluice_test(${part}
+        SOURCES "${here}/test_${part}.c" "${here}/redis_fixture.c" "${here}/redis_server.c"
         LINK sluice_runtime)
 endforeach()

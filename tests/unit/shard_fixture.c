@@ -202,6 +202,8 @@ void fixture_answer(struct fixture *fixture, enum shard_stored_status status) {
     bool writes = op.kind == SHARD_OP_WRITE || op.kind == SHARD_OP_ASSIGN;
     if (status == SHARD_STORED_OK && writes && *fence > op.fence) {
         event.stored.status = SHARD_STORED_FENCED;
+    } else if (status == SHARD_STORED_FAILED && fixture->fail_applies && *fence <= op.fence) {
+        store_apply(fixture, &op);
     } else if (status == SHARD_STORED_OK) {
         if (fixture->apply == NULL || fixture->apply(fixture, &op)) {
             store_apply(fixture, &op);
@@ -439,10 +441,9 @@ struct take_result fixture_inline(struct fixture *fixture, const char *key, uint
 
 void fixture_admin(struct fixture *fixture, enum shard_admin_kind kind, const char *key,
                    const char *plan) {
-    static uint64_t token = 0;
-    token++;
+    fixture->token++;
     struct shard_event event = {.kind = SHARD_EVENT_ADMIN};
-    event.admin.token = token;
+    event.admin.token = fixture->token;
     event.admin.kind = kind;
     event.admin.key = bytes_of_text(key);
     event.admin.plan = plan != NULL ? bytes_of_text(plan) : (struct bytes){0};

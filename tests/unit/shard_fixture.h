@@ -71,6 +71,7 @@ struct fixture {
     /* the store */
     bool hold;
     enum shard_stored_status answer; /* of WRITE and ASSIGN operations when not held */
+    bool fail_applies;               /* a failed write has been applied all the same */
     bool store_up;
     fixture_apply_fn *apply;
     void *apply_ctx;
@@ -91,6 +92,7 @@ struct fixture {
     uint32_t notices[3]; /* by kind */
     char notice_text[FAULT_TEXT_BYTES_MAX];
     bool stopped;
+    uint64_t token; /* of the last operator's request */
 };
 
 /* A shard that serves all slots under the plans: "default" (the default) 10/s burst 20, "pair" 10/s

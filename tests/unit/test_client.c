@@ -268,5 +268,5 @@ int main(void) {
         WITH_ROUTER(test_callbacks_may_ask_again),
         cmocka_unit_test(test_names_of_errors),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, nng_finish);
 }

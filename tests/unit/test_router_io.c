@@ -93,16 +93,20 @@ struct oversize {
 
 static void oversize_run(void *ctx) {
     struct oversize *oversize = ctx;
+    static const uint8_t greeting[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+    static const uint8_t start[] = {0x80, 0,   0,   1, /* the request's id */
+                                    0x94, 0,   42,     /* msgid 42 */
+                                    0xa4, 't', 'a', 'k', 'e', 0x90};
     const uint64_t size = MESSAGE_BYTES_MAX + 100;
     uint8_t *message = calloc(1, 16 + size);
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)oversize->port)};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    memcpy(message, "\0SP\0\0\x30\0\0", 8);
+    memcpy(message, greeting, sizeof greeting);
     for (int i = 0; i < 8; i++) {
         message[8 + i] = (uint8_t)(size >> (56 - 8 * i));
     }
-    memcpy(message + 16, "\x80\0\0\1\x94\0\x2a\xa4take\x90", 13); /* msgid 42 */
+    memcpy(message + 16, start, sizeof start);
     bool good = connect(fd, (struct sockaddr *)&to, sizeof to) == 0;
     for (uint64_t sent = 0; good && sent < 16 + size;) {
         ssize_t part = write(fd, message + sent, 16 + size - sent);
@@ -122,7 +126,8 @@ static void oversize_run(void *ctx) {
 
 static void test_an_oversize_request_is_too_large(void **state) {
     struct fixture *fixture = *state;
-    struct oversize oversize = {.port = atoi(strrchr(fixture->router_url, ':') + 1)};
+    struct oversize oversize = {.port =
+                                    (int)strtol(strrchr(fixture->router_url, ':') + 1, NULL, 10)};
     uv_thread_t thread;
     assert_int_equal(uv_thread_create(&thread, oversize_run, &oversize), 0);
     uv_timer_start(&fixture->patience, on_patience_end, 10, 10); /* keeps the loop turning */
@@ -309,7 +314,8 @@ static void test_lists_of_urls(void **state) {
     }
     for (uint32_t i = 0; i < URL_LIST_MAX; i++) {
         assert_true(url_list_parse(many, &list, why, sizeof why));
-        strcat(many, ",a://b");
+        size_t size = strlen(many);
+        snprintf(many + size, sizeof many - size, ",a://b");
     }
     assert_false(url_list_parse(many, &list, why, sizeof why));
 }

@@ -1,0 +1,524 @@
+/*
+ * A shard in random weather: takes, plans, operators, a store that is slow, fails, applies what it
+ * said had failed, goes away or comes back with its last second lost, newer owners, crashes. Its
+ * answers are compared with an oracle's (shard_oracle.h), and what it loads with what may be lost:
+ *   - a record is always of a state that the bucket was in, never older than one acknowledged;
+ *   - after a crash in fair weather nothing is lost that is older than the snapshot interval;
+ *   - a slot given away, and a shard stopped, has lost nothing;
+ *   - in the end everything has refilled: no bucket, no record, no memory is left.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/model/model.h"
+#include "tests/model/shard_oracle.h"
+#include "tests/unit/shard_fixture.h"
+
+#define SLOTS 4
+#define INTERVAL (100 * MS)
+
+static struct fixture fixture;
+static struct oracle oracle;
+
+/* Since when the store has answered everything at once; UINT64_MAX: it does not. */
+static uint64_t fair_since_ns;
+static bool fair_phase;
+static bool crashing;         /* what is loaded may lack the last interval */
+static bool complete[SLOTS];  /* the slot was given away and nothing may lack */
+static struct stored *backup; /* the store as it was a while ago */
+static uint32_t backup_count;
+
+static struct pending {
+    uint64_t token;
+    struct oracle_key *key;
+    int32_t plan;
+    bool is_assign;
+} pending[SHARD_ADMIN_PENDING_MAX];
+static uint32_t pending_count;
+
+static uint64_t counted_takes, counted_granted, counted_loads, counted_crashes;
+
+enum { PLANT_REFUSED_WRITES, PLANT_LOST_WRITE, PLANT_LOST_DELETE, PLANT_LATE_WRITE };
+static const char *const plants[] = {"refused-writes", "lost-write", "lost-delete", "late-write",
+                                     NULL};
+static int plant;
+
+/* --- what the store has -------------------------------------------------------------------- */
+
+static struct record *record_of(struct bytes value, struct record *record) {
+    struct fault fault;
+    if (record_read(value, record, &fault) != CODE_OK) {
+        model_fail("an unreadable record was written: %s", fault.text);
+    }
+    return record;
+}
+
+static struct record *stored_record(const struct oracle_key *key, struct record *record) {
+    const struct stored *stored = fixture_stored(&fixture, key->text, false);
+    return stored == NULL ? NULL : record_of(bytes_of(stored->value, stored->value_size), record);
+}
+
+/* The slot's fence has been raised: from here on the store has what will be loaded. */
+static void key_loaded(struct oracle_key *key, uint16_t slot_at) {
+    struct record room;
+    const struct record *record = stored_record(key, &room);
+    int64_t state = oracle_state_of(key, record, fixture.now_ns);
+    if (state < 0 && !key->tail_lost) {
+        model_fail("key %s: the record is of no state it was in", key->text);
+    }
+    if (state < (int64_t)key->acknowledged && !key->tail_lost) {
+        model_fail("key %s: an acknowledged write is lost", key->text);
+    }
+    if (complete[slot_at] && state + 1 < key->state_count) {
+        model_fail("key %s: its slot was given away without its last state", key->text);
+    }
+    bool fair = fair_since_ns != UINT64_MAX && fixture.now_ns - fair_since_ns > 4 * INTERVAL;
+    if (crashing && fair && state + 1 < key->state_count &&
+        key->states[state + 1].at_ns + INTERVAL <= fixture.now_ns) {
+        model_fail("key %s: the crash lost a change of %" PRIu64 " ns before", key->text,
+                   fixture.now_ns - key->states[state + 1].at_ns);
+    }
+    oracle_load(&oracle, key, record, fixture.now_ns);
+    const struct stored *assigned = fixture_stored(&fixture, key->text, true);
+    key->assigned = -1;
+    for (int32_t i = 0; assigned != NULL && i < ORACLE_PLANS; i++) {
+        if (bytes_equal(bytes_of(assigned->value, assigned->value_size),
+                        bytes_of_text(oracle_plan_names[i]))) {
+            key->assigned = i;
+        }
+    }
+    counted_loads++;
+}
+
+static void write_acknowledged(const struct held_op *op) {
+    for (uint32_t i = 0; i < op->entry_count; i++) {
+        const struct held_entry *entry = &op->entries[i];
+        struct oracle_key *key = oracle_find(&oracle, bytes_of(entry->key, entry->key_size));
+        struct record room;
+        const struct record *record =
+            entry->remove ? NULL : record_of(bytes_of(entry->value, entry->value_size), &room);
+        int64_t state = oracle_state_of(key, record, fixture.now_ns);
+        if (state < 0) {
+            model_fail("key %s: a state was written that it was never in", key->text);
+        }
+        if (state > (int64_t)key->acknowledged) {
+            key->acknowledged = (uint32_t)state;
+        }
+        key->tail_lost = false;
+    }
+}
+
+static bool on_apply(struct fixture *f, const struct held_op *op) {
+    if (op->kind == SHARD_OP_RAISE_FENCE) {
+        for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+            if (fixture_slot(&fixture, oracle.keys[i].text).index == op->slot.index) {
+                key_loaded(&oracle.keys[i], op->slot.index);
+            }
+        }
+        complete[op->slot.index] = false;
+    } else if (op->kind == SHARD_OP_WRITE) {
+        write_acknowledged(op);
+        if (plant == PLANT_LOST_DELETE && op->entry_count > 0 && op->entries[0].remove) {
+            return false;
+        }
+        return plant != PLANT_LOST_WRITE || !model_chance(2);
+    }
+    return true;
+}
+
+/* --- answers of the shard ------------------------------------------------------------------ */
+
+static void replies_check(void) {
+    while (fixture.reply_count > 0) {
+        struct shard_admin_reply reply = fixture_reply(&fixture);
+        uint32_t at = 0;
+        while (at < pending_count && pending[at].token != reply.token) {
+            at++;
+        }
+        if (at == pending_count) {
+            model_fail("an operator's request was answered twice");
+        }
+        if (pending[at].is_assign && reply.reason == REASON_NONE) {
+            pending[at].key->assigned = pending[at].plan;
+        }
+        pending_count--;
+        pending[at] = pending[pending_count];
+    }
+}
+
+static bool owned(const struct oracle_key *key) {
+    uint16_t slot = fixture_slot(&fixture, key->text).index;
+    return (fixture.owned[slot / 8] >> (slot % 8) & 1) != 0;
+}
+
+static void result_check(const struct oracle_key *key, const struct take_result *got,
+                         const struct take_result *expected) {
+    if (got->code != expected->code || got->reason != expected->reason ||
+        got->allowed != expected->allowed || got->remaining_tokens != expected->remaining_tokens ||
+        got->limit_tokens != expected->limit_tokens ||
+        got->retry_after_us != expected->retry_after_us ||
+        got->reset_after_us != expected->reset_after_us) {
+        model_fail("key %s: got reason %d allowed %d remaining %" PRIu64 " retry %" PRId64
+                   " reset %" PRIu64 ", expected %d %d %" PRIu64 " %" PRId64 " %" PRIu64,
+                   key->text, got->reason, got->allowed, got->remaining_tokens, got->retry_after_us,
+                   got->reset_after_us, expected->reason, expected->allowed,
+                   expected->remaining_tokens, expected->retry_after_us, expected->reset_after_us);
+    }
+}
+
+/* --- what happens -------------------------------------------------------------------------- */
+
+static struct oracle_key *random_key(void) {
+    /* Some keys are busier than others. */
+    return &oracle.keys[model_chance(50) ? model_below(6) : model_below(ORACLE_KEYS)];
+}
+
+static struct plan_choice random_choice(void) {
+    static const struct limit limits[] = {{7, SECOND, 9}, {1, SECOND, 3}, {100, 60 * SECOND, 100}};
+    struct plan_choice choice = {.kind = PLAN_CHOICE_DEFAULT};
+    uint64_t kind = model_below(10);
+    if (kind < 3) {
+        choice.kind = PLAN_CHOICE_NAMED;
+        choice.name = bytes_of_text(oracle_plan_names[model_below(ORACLE_PLANS)]);
+    } else if (kind == 3) {
+        choice.kind = PLAN_CHOICE_INLINE;
+        choice.limit = limits[model_below(3)];
+    }
+    return choice;
+}
+
+static void takes_happen(void) {
+    struct shard_item items[8];
+    struct take_result results[8];
+    struct shard_event event = {.kind = SHARD_EVENT_TAKES};
+    event.takes.items = items;
+    event.takes.count = (uint32_t)model_between(1, 8);
+    for (uint32_t i = 0; i < event.takes.count; i++) {
+        uint64_t verb = model_below(20);
+        items[i] = (struct shard_item){.verb = verb == 0   ? VERB_PEEK
+                                               : verb == 1 ? VERB_REFUND
+                                                           : VERB_TAKE};
+        items[i].take.key = bytes_of_text(random_key()->text);
+        items[i].take.cost_tokens = model_chance(5) ? model_below(200) : model_below(6);
+        items[i].take.plan = random_choice();
+    }
+    fixture_step(&fixture, &event);
+    if (fixture.update.result_count != event.takes.count) {
+        model_fail("%u results for %u takes", fixture.update.result_count, event.takes.count);
+    }
+    memcpy(results, fixture.update.results, event.takes.count * sizeof results[0]);
+    for (uint32_t i = 0; i < event.takes.count; i++) {
+        struct oracle_key *key = oracle_find(&oracle, items[i].take.key);
+        if (results[i].reason == (owned(key) ? REASON_LOADING : REASON_NOT_OWNER)) {
+            continue; /* that it is served in the end, the fair weather shows */
+        }
+        struct take_result expected =
+            oracle_take(&oracle, key, items[i].verb, items[i].take.cost_tokens, &items[i].take.plan,
+                        fixture.now_ns);
+        result_check(key, &results[i], &expected);
+        counted_takes++;
+        counted_granted += expected.allowed;
+        if (plant == PLANT_REFUSED_WRITES && !expected.allowed) {
+            fixture_take(&fixture, key->text, 1, NULL);
+        }
+    }
+}
+
+static void time_passes(uint64_t ns) {
+    fixture_pass(&fixture, ns);
+}
+
+static void admin_happens(void) {
+    struct oracle_key *key = random_key();
+    if (pending_count == SHARD_ADMIN_PENDING_MAX) {
+        return;
+    }
+    bool is_assign = model_chance(60);
+    int32_t plan = (int32_t)model_below(ORACLE_PLANS + 1) - 1;
+    pending[pending_count] = (struct pending){fixture.token + 1, key, plan, is_assign};
+    pending_count++;
+    bool hold = fixture.hold;
+    fixture.hold = true;
+    fixture_admin(&fixture, is_assign ? SHARD_ADMIN_ASSIGN : SHARD_ADMIN_RESET, key->text,
+                  is_assign && plan >= 0 ? oracle_plan_names[plan] : NULL);
+    bool refused = fixture.reply_count > 0 && fixture.replies[0].reason != REASON_NONE;
+    if (!is_assign && !refused) {
+        oracle_reset(key, fixture.now_ns); /* at once in memory, answered when it is stored */
+    }
+    replies_check();
+    fixture.hold = hold;
+    if (!hold) {
+        fixture_answer_all(&fixture);
+    }
+}
+
+static void plans_tell(void) {
+    struct fixture_plan plans[ORACLE_PLANS];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < ORACLE_PLANS; i++) {
+        if (oracle.plan_there[i]) {
+            plans[count].name = oracle_plan_names[i];
+            plans[count].limit_count = oracle.plans[i].limit_count;
+            memcpy(plans[count].limits, oracle.plans[i].limits, sizeof plans[count].limits);
+            count++;
+        }
+    }
+    fixture_plans(&fixture, plans, count);
+}
+
+static void store_is_calm(void) {
+    fixture.hold = false;
+    fixture.answer = SHARD_STORED_OK;
+    fixture.fail_applies = false;
+    fixture_answer_all(&fixture);
+    if (!fixture.store_up) {
+        fixture_store(&fixture, true, false);
+    }
+}
+
+/* The store answers everything: soon all is served, and all that was is stored. */
+static void weather_turns_fair(void) {
+    store_is_calm();
+    fixture_own_all(&fixture);
+    time_passes(5 * INTERVAL);
+    replies_check();
+    const struct shard_counters *counters = shard_counters(fixture.shard);
+    if (counters->slots_serving != SLOTS) {
+        model_fail("%" PRIu64 " slots are served", counters->slots_serving);
+    }
+    if (pending_count != 0) {
+        model_fail("%u operator's requests were not answered", pending_count);
+    }
+    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+        struct record room;
+        const struct record *record = stored_record(&oracle.keys[i], &room);
+        int64_t state = oracle_state_of(&oracle.keys[i], record, fixture.now_ns);
+        if (state + 1 != oracle.keys[i].state_count) {
+            model_fail("key %s: the store has not its newest state", oracle.keys[i].text);
+        }
+    }
+    fair_since_ns = fair_phase ? fixture.now_ns : UINT64_MAX;
+}
+
+/* Only in calm, so that it is clear which buckets have met the plan: those that were loaded while
+ * it was not there do so when it comes back, at the latest by a round of the sweep. */
+static void plan_goes_or_comes(void) {
+    bool *there = &oracle.plan_there[ORACLE_PLANS - 1];
+    weather_turns_fair();
+    *there = !*there;
+    plans_tell();
+    if (*there) {
+        time_passes(3 * SECOND);
+        for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+            oracle_now(&oracle.keys[i])->unknown = false;
+        }
+    }
+}
+
+static void plans_change(void) {
+    if (model_chance(30)) {
+        plan_goes_or_comes();
+        return;
+    }
+    struct terms *terms = &oracle.plans[model_below(ORACLE_PLANS - 1)];
+    terms->limits[model_below(terms->limit_count)].burst_tokens += 1 + model_below(3);
+    if (terms->limits[0].burst_tokens > 60) {
+        terms->limits[0].burst_tokens = 2;
+    }
+    plans_tell();
+}
+
+static void ownership_changes(void) {
+    struct slot slot = {.index = (uint16_t)model_below(SLOTS)};
+    bool has = (fixture.owned[slot.index / 8] >> (slot.index % 8) & 1) != 0;
+    fixture_own(&fixture, slot, !has);
+    /* With everything answered the slot is let go in that step, and nothing may be missing. */
+    complete[slot.index] = has && fair_since_ns != UINT64_MAX && !fixture.hold;
+}
+
+/* Somebody else is given the slot, serves a while, and gives it back. */
+static void newer_owner_comes(void) {
+    uint16_t slot = (uint16_t)model_below(SLOTS);
+    fixture.fences[slot] += 1000;
+    fair_since_ns = UINT64_MAX;
+}
+
+static void shard_crashes(void) {
+    while (fixture.held_count > 0 && model_chance(70)) {
+        fixture_answer(&fixture, SHARD_STORED_OK); /* of which the shard hears no more */
+    }
+    replies_check();
+    pending_count = 0;
+    crashing = true;
+    counted_crashes++;
+    fixture_crash(&fixture);
+    crashing = false;
+    replies_check();
+}
+
+static void backup_make(void) {
+    free(backup);
+    backup_count = fixture.record_count;
+    backup = malloc((backup_count + 1) * sizeof backup[0]);
+    if (backup_count > 0) {
+        memcpy(backup, fixture.records, backup_count * sizeof backup[0]);
+    }
+}
+
+/* The store comes back as another process that has lost the end of its log: records are as they
+ * were a while ago. What had been deleted stays so here: a bucket that is not in memory any more
+ * cannot be written again. Assignments stay, too: they are written only when they are made. */
+static void store_loses_its_tail(void) {
+    fixture_store(&fixture, false, false);
+    for (uint32_t i = fixture.record_count; i > 0 && backup != NULL; i--) {
+        struct stored *stored = &fixture.records[i - 1];
+        const struct stored *before = NULL;
+        for (uint32_t k = 0; k < backup_count; k++) {
+            if (backup[k].is_assignment == stored->is_assignment &&
+                bytes_equal(bytes_of(backup[k].key, backup[k].key_size),
+                            bytes_of(stored->key, stored->key_size))) {
+                before = &backup[k];
+            }
+        }
+        if (stored->is_assignment) {
+            continue;
+        }
+        oracle_find(&oracle, bytes_of(stored->key, stored->key_size))->tail_lost = true;
+        if (before != NULL) {
+            *stored = *before;
+        } else {
+            fixture.record_count--;
+            *stored = fixture.records[fixture.record_count];
+        }
+    }
+    fair_since_ns = UINT64_MAX;
+    fixture_store(&fixture, true, true);
+}
+
+static void stop_and_start(void) {
+    weather_turns_fair();
+    takes_happen();
+    fixture_stop(&fixture);
+    if (!fixture.stopped) {
+        model_fail("not stopped although the store answered everything");
+    }
+    memset(complete, true, sizeof complete);
+    fixture_crash(&fixture);
+    pending_count = 0;
+}
+
+static void foul_step(void) {
+    switch (model_below(16)) {
+    case 0:
+        fixture.hold = true;
+        break;
+    case 1:
+        fixture.hold = false;
+        fixture_answer_all(&fixture);
+        break;
+    case 2:
+        fixture.answer = model_chance(50) ? SHARD_STORED_FAILED : SHARD_STORED_OK;
+        fixture.fail_applies = model_chance(50);
+        break;
+    case 3:
+        if (model_chance(30)) {
+            fixture_store(&fixture, !fixture.store_up, false);
+        }
+        break;
+    case 4:
+        if (model_chance(20)) {
+            newer_owner_comes();
+        }
+        break;
+    case 5:
+        if (model_chance(10)) {
+            store_loses_its_tail();
+        }
+        break;
+    default:
+        if (fixture.held_count > 0) {
+            fixture_answer(&fixture, model_chance(80) ? SHARD_STORED_OK : SHARD_STORED_FAILED);
+        }
+        break;
+    }
+}
+
+static void step(void) {
+    uint64_t what = model_below(1000);
+    if (what < 700) {
+        takes_happen();
+    } else if (what < 900) {
+        time_passes(model_chance(5) ? model_below(3 * SECOND) : model_below(40 * MS));
+    } else if (what < 930) {
+        admin_happens();
+    } else if (what < 940) {
+        plans_change();
+    } else if (what < 950) {
+        ownership_changes();
+    } else if (what < 953) {
+        shard_crashes();
+    } else if (what == 953) {
+        stop_and_start();
+    } else if (what == 954) {
+        backup_make();
+    } else if (!fair_phase) {
+        foul_step();
+    }
+    replies_check();
+}
+
+static void everything_refills(void) {
+    weather_turns_fair();
+    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+        fixture_admin(&fixture, SHARD_ADMIN_ASSIGN, oracle.keys[i].text, NULL);
+    }
+    fixture.reply_count = 0;
+    time_passes(4 * 3600 * SECOND);
+    const struct shard_counters *counters = shard_counters(fixture.shard);
+    if (fixture_records(&fixture) != 0 || counters->buckets != 0) {
+        model_fail("%u records and %" PRIu64 " buckets are left when all have refilled",
+                   fixture_records(&fixture), counters->buckets);
+    }
+    if (counters->memory_bytes > 1u << 20) { /* a page is kept for reuse */
+        model_fail("%" PRIu64 " bytes are held for nothing", counters->memory_bytes);
+    }
+    uint64_t ops = fixture.op_count;
+    time_passes(3600 * SECOND);
+    if (fixture.op_count != ops) {
+        model_fail("a shard without buckets asks something of the store");
+    }
+}
+
+/* Writes later than promised: the shard believes its interval to be longer. */
+static uint64_t interval_of_shard(void) {
+    return plant == PLANT_LATE_WRITE ? 3 * INTERVAL : INTERVAL;
+}
+
+int main(int argc, char **argv) {
+    struct model_arguments arguments = model_arguments(argc, argv, 300000, plants);
+    plant = arguments.plant;
+    struct fixture_options options = {.slot_count = SLOTS,
+                                      .snapshot_interval_ns = interval_of_shard()};
+    fixture_open_bare(&fixture, &options);
+    fixture.apply = on_apply;
+    oracle_init(&oracle);
+    plans_tell();
+    fixture_store(&fixture, true, false);
+    fixture_own_all(&fixture);
+    for (model_step = 0; model_step < arguments.steps; model_step++) {
+        if (model_step % 400 == 0) {
+            fair_phase = model_chance(50);
+            weather_turns_fair();
+        }
+        step();
+    }
+    everything_refills();
+    fixture_close(&fixture);
+    oracle_fini(&oracle);
+    free(backup);
+    printf("%" PRIu64 " takes, %" PRIu64 " granted, %" PRIu64 " crashes, %" PRIu64
+           " keys loaded: no difference\n",
+           counted_takes, counted_granted, counted_crashes, counted_loads);
+    return 0;
+}

@@ -1,0 +1,196 @@
+#include "tests/model/shard_oracle.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "server/core/bucket.h"
+
+#define SECOND UINT64_C(1000000000)
+
+const char *const oracle_plan_names[ORACLE_PLANS] = {"default", "double", "triple"};
+
+void oracle_init(struct oracle *oracle) {
+    memset(oracle, 0, sizeof *oracle);
+    oracle->plans[0] = (struct terms){1, {{10, SECOND, 20}}};
+    oracle->plans[1] = (struct terms){2, {{50, SECOND, 30}, {7, SECOND, 100}}};
+    oracle->plans[2] = (struct terms){3, {{3, SECOND, 5}, {11, SECOND, 40}, {90, 60 * SECOND, 90}}};
+    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+        struct oracle_key *key = &oracle->keys[i];
+        /* From 1 byte up, so that several sizes of memory are used. */
+        snprintf(key->text, sizeof key->text, "%.*s%u", (int)(i % 20), "a-key-of-some-length-", i);
+        key->assigned = -1;
+        oracle->plan_there[i % ORACLE_PLANS] = true;
+        oracle_load(oracle, key, NULL, 0);
+    }
+}
+
+void oracle_fini(struct oracle *oracle) {
+    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+        free(oracle->keys[i].states);
+    }
+}
+
+struct oracle_key *oracle_find(struct oracle *oracle, struct bytes key) {
+    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+        if (bytes_equal(bytes_of_text(oracle->keys[i].text), key)) {
+            return &oracle->keys[i];
+        }
+    }
+    return NULL;
+}
+
+struct oracle_state *oracle_now(struct oracle_key *key) {
+    return &key->states[key->state_count - 1];
+}
+
+static void state_add(struct oracle_key *key, const struct oracle_state *state) {
+    if (key->state_count == key->state_room) {
+        key->state_room = key->state_room * 2 + 16;
+        key->states = realloc(key->states, key->state_room * sizeof key->states[0]);
+    }
+    key->states[key->state_count] = *state;
+    key->state_count++;
+}
+
+bool oracle_full(const struct oracle_state *state, uint64_t now_ns) {
+    for (uint32_t i = 0; i < state->limit_count; i++) {
+        if (state->tat_ns[i] > now_ns) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct terms state_terms(const struct oracle *oracle, const struct oracle_state *state) {
+    if (state->limit_count == 0) {
+        return (struct terms){.limit_count = 0};
+    }
+    if (state->plan == ORACLE_INLINE) {
+        return (struct terms){.limit_count = 1, .limits = {state->limit}};
+    }
+    return oracle->plans[state->plan];
+}
+
+/* A plan nobody knows: the time that was left stays, at most a whole bucket's. */
+static void unknown_convert(const struct oracle_state *state, const struct terms *to,
+                            uint64_t tat_ns[], uint64_t now_ns) {
+    for (uint32_t i = 0; i < to->limit_count; i++) {
+        const struct limit *limit = &to->limits[i];
+        uint64_t tolerance_ns = limit->burst_tokens * limit->period_ns / limit->rate_tokens;
+        if (i >= state->limit_count) {
+            tat_ns[i] = 0;
+        } else if (tat_ns[i] > now_ns + tolerance_ns) {
+            tat_ns[i] = now_ns + tolerance_ns;
+        }
+    }
+}
+
+static bool state_is_under(const struct oracle_state *state, int32_t plan,
+                           const struct limit *limit) {
+    return state->limit_count > 0 && state->plan == plan &&
+           (plan != ORACLE_INLINE || limit_equal(&state->limit, limit));
+}
+
+static enum reason choose(const struct oracle *oracle, const struct oracle_key *key,
+                          const struct plan_choice *choice, int32_t *plan) {
+    *plan = ORACLE_INLINE;
+    if (choice->kind == PLAN_CHOICE_INLINE) {
+        return REASON_NONE;
+    }
+    if (choice->kind == PLAN_CHOICE_DEFAULT) {
+        *plan = key->assigned >= 0 ? key->assigned : 0;
+        return oracle->plan_there[*plan] ? REASON_NONE : REASON_ASSIGNED_PLAN_GONE;
+    }
+    for (int32_t i = 0; i < ORACLE_PLANS; i++) {
+        if (bytes_equal(bytes_of_text(oracle_plan_names[i]), choice->name)) {
+            *plan = i;
+            return oracle->plan_there[i] ? REASON_NONE : REASON_PLAN_NOT_FOUND;
+        }
+    }
+    return REASON_PLAN_NOT_FOUND;
+}
+
+struct take_result oracle_take(struct oracle *oracle, struct oracle_key *key, enum verb verb,
+                               uint64_t cost, const struct plan_choice *choice, uint64_t now_ns) {
+    int32_t plan;
+    enum reason reason = choose(oracle, key, choice, &plan);
+    if (reason != REASON_NONE) {
+        return (struct take_result){.code = reason_code(reason), .reason = reason};
+    }
+    const struct oracle_state *before = oracle_now(key);
+    struct terms terms = plan == ORACLE_INLINE
+                             ? (struct terms){.limit_count = 1, .limits = {choice->limit}}
+                             : oracle->plans[plan];
+    struct oracle_state after = {
+        .at_ns = now_ns, .plan = plan, .limit = choice->limit, .limit_count = terms.limit_count};
+    memcpy(after.tat_ns, before->tat_ns, sizeof after.tat_ns);
+    bool unknown = before->unknown && !oracle->plan_there[before->plan];
+    if (unknown && !state_is_under(before, plan, &choice->limit)) {
+        unknown_convert(before, &terms, after.tat_ns, now_ns);
+    } else if (!state_is_under(before, plan, &choice->limit)) {
+        struct terms from = state_terms(oracle, before);
+        bucket_convert(&from, &terms, after.tat_ns, now_ns);
+    }
+    uint64_t decided_from[LIMITS_PER_PLAN_MAX];
+    memcpy(decided_from, after.tat_ns, sizeof decided_from);
+    struct take_result result;
+    bucket_decide(&terms, after.tat_ns, verb, cost, now_ns, &result);
+    if (memcmp(decided_from, after.tat_ns, terms.limit_count * sizeof after.tat_ns[0]) != 0) {
+        state_add(key, &after);
+    }
+    return result;
+}
+
+void oracle_reset(struct oracle_key *key, uint64_t now_ns) {
+    struct oracle_state state = {.at_ns = now_ns};
+    state_add(key, &state);
+}
+
+static bool record_matches(const struct record *record, const struct oracle_state *state) {
+    if (record->tat_count != state->limit_count ||
+        memcmp(record->tat_ns, state->tat_ns, record->tat_count * sizeof record->tat_ns[0]) != 0 ||
+        record->is_inline != (state->plan == ORACLE_INLINE)) {
+        return false;
+    }
+    return record->is_inline
+               ? limit_equal(&record->limit, &state->limit)
+               : bytes_equal(record->plan, bytes_of_text(oracle_plan_names[state->plan]));
+}
+
+int64_t oracle_state_of(const struct oracle_key *key, const struct record *record,
+                        uint64_t now_ns) {
+    struct oracle_state stored = {0};
+    if (record != NULL) {
+        stored.limit_count = record->tat_count;
+        memcpy(stored.tat_ns, record->tat_ns, sizeof stored.tat_ns);
+    }
+    bool full = oracle_full(&stored, now_ns);
+    for (int64_t i = (int64_t)key->state_count - 1; i >= 0; i--) {
+        const struct oracle_state *state = &key->states[i];
+        if (full ? oracle_full(state, now_ns) : record_matches(record, state)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+void oracle_load(struct oracle *oracle, struct oracle_key *key, const struct record *record,
+                 uint64_t now_ns) {
+    struct oracle_state state = {.at_ns = now_ns};
+    key->state_count = 0;
+    key->acknowledged = 0;
+    key->tail_lost = false;
+    if (record != NULL) {
+        state.limit_count = record->tat_count;
+        memcpy(state.tat_ns, record->tat_ns, sizeof state.tat_ns);
+        state.plan = ORACLE_INLINE;
+        state.limit = record->limit;
+        for (int32_t i = 0; !record->is_inline && i < ORACLE_PLANS; i++) {
+            if (bytes_equal(record->plan, bytes_of_text(oracle_plan_names[i]))) {
+                state.plan = i;
+                state.unknown = !oracle->plan_there[i];
+            }
+        }
+    }
+    state_add(key, &state);
+}

@@ -1,0 +1,64 @@
+/*
+ * What a shard should hold, in the most obvious form: an array of keys, each with the list of all
+ * states it has been in since its slot was last loaded. No slots, tables, lists or timers.
+ *
+ * Limits of a plan keep their rates when the plan changes, so that it makes no difference when a
+ * bucket is put under the new ones (the shard does so in its own time).
+ */
+#ifndef SLUICE_TESTS_SHARD_ORACLE_H
+#define SLUICE_TESTS_SHARD_ORACLE_H
+
+#include "proto/record.h"
+#include "proto/take.h"
+
+#define ORACLE_KEYS 48
+#define ORACLE_PLANS 3 /* the last one is taken away and put back */
+#define ORACLE_INLINE (-1)
+
+struct oracle_state {
+    uint64_t at_ns;
+    int32_t plan;         /* or ORACLE_INLINE; meaningless if absent */
+    struct limit limit;   /* inline */
+    uint32_t limit_count; /* 0: absent, that is full */
+    uint64_t tat_ns[LIMITS_PER_PLAN_MAX];
+    bool unknown; /* its plan was not in the set when it was loaded */
+};
+
+struct oracle_key {
+    char text[32];
+    struct oracle_state *states; /* [0] is what was loaded, the last is now */
+    uint32_t state_count, state_room;
+    uint32_t acknowledged; /* the newest state that the store has acknowledged */
+    bool tail_lost;        /* the store may have lost it since */
+    int32_t assigned;      /* plan, or -1 */
+};
+
+struct oracle {
+    struct oracle_key keys[ORACLE_KEYS];
+    struct terms plans[ORACLE_PLANS];
+    bool plan_there[ORACLE_PLANS];
+};
+
+extern const char *const oracle_plan_names[ORACLE_PLANS]; /* [0] is the default */
+
+void oracle_init(struct oracle *oracle);
+void oracle_fini(struct oracle *oracle);
+
+struct oracle_key *oracle_find(struct oracle *oracle, struct bytes key);
+struct oracle_state *oracle_now(struct oracle_key *key);
+
+/* The result that the shard should give; the oracle's state changes likewise. */
+struct take_result oracle_take(struct oracle *oracle, struct oracle_key *key, enum verb verb,
+                               uint64_t cost, const struct plan_choice *choice, uint64_t now_ns);
+void oracle_reset(struct oracle_key *key, uint64_t now_ns);
+
+/* The newest state that a record (NULL: none) can be of, or -1. A full one is like none. */
+int64_t oracle_state_of(const struct oracle_key *key, const struct record *record, uint64_t now_ns);
+
+/* Begins the key's history anew with what was loaded. */
+void oracle_load(struct oracle *oracle, struct oracle_key *key, const struct record *record,
+                 uint64_t now_ns);
+
+bool oracle_full(const struct oracle_state *state, uint64_t now_ns);
+
+#endif

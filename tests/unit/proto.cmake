@@ -1,0 +1,13 @@
+# Tests of proto/: against vectors that another program made, and against msgpack-c.
+foreach(name vectors vectors_request)
+    sluice_test(${name}
+        SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c ${CMAKE_CURRENT_LIST_DIR}/vectors.c
+        LINK sluice_proto PkgConfig::JANSSON)
+endforeach()
+foreach(name proto_reader proto_request)
+    sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c
+        LINK sluice_proto PkgConfig::MSGPACK)
+endforeach()
+foreach(name proto_map proto_plan proto_record)
+    sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c LINK sluice_proto)
+endforeach()
