@@ -53,12 +53,9 @@ uint32_t ownership_beat(struct ownership *ownership, const struct map *map, int3
     bool dead[NODES_MAX] = {false};
     bool any = false;
     for (uint32_t i = 0; i < map->node_count; i++) {
-        dead[i] = absent[i] && (int32_t)i != self && ownership->absent_before[i] &&
-                  ownership->epoch_before == map->epoch.number;
+        dead[i] = absent[i] && (int32_t)i != self;
         any = any || dead[i];
-        ownership->absent_before[i] = absent[i];
     }
-    ownership->epoch_before = map->epoch.number;
     if (!is_calm || !any || self < 0) {
         return 0;
     }

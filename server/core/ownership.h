@@ -2,10 +2,9 @@
  * When a node may take over the slots of another: a pure step, fed by heartbeats.
  *
  * A node without a lease is dead or cut off. Which of the two does not matter for safety: fences
- * keep two writers apart. It matters for calm, so a takeover is proposed only if
- *   - the lease was missing in two heartbeats in a row, and
- *   - the store has been answering this node, promptly, for OWNERSHIP_CALM leases: after a pause
- *     of the store all leases have run out, and nobody is dead.
+ * keep two writers apart. It matters for calm, so a takeover is proposed only if the store has been
+ * answering this node, promptly, for OWNERSHIP_CALM leases: after a pause of the store all leases
+ * have run out, and nobody is dead.
  * The proposal is one compare-and-set of the map: of several nodes that propose at once one wins.
  */
 #ifndef SLUICE_SERVER_CORE_OWNERSHIP_H
@@ -20,8 +19,6 @@ struct ownership {
     uint64_t lease_ttl_ns;
     uint64_t calm_since_ns; /* 0: not calm */
     uint64_t last_beat_ns;
-    bool absent_before[NODES_MAX]; /* in the heartbeat before, by index in the map of that time */
-    uint64_t epoch_before;
 };
 
 void ownership_init(struct ownership *ownership, uint64_t lease_ttl_ns);
