@@ -60,6 +60,7 @@ bool read_uint(struct reader *reader, uint64_t *value) {
     if (!number_after_type(reader, size, &raw)) {
         return false;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): size is 1, 2, 4 or 8. */
     if (!is_unsigned && (raw >> (8 * size - 1)) != 0) {
         return false;
     }

@@ -125,8 +125,9 @@ static enum code plan_choice_read(struct reader *reader, const char *at, struct 
                          reader_describe(reader));
     }
     char what[40];
-    memcpy(what, at, strlen(at) + 1);
-    strcat(what, "[2]");
+    size_t at_size = strlen(at);
+    memcpy(what, at, at_size);
+    memcpy(what + at_size, "[2]", sizeof "[2]");
     plan->kind = PLAN_CHOICE_INLINE;
     return limit_read(reader, &plan->limit, what, fault);
 }

@@ -129,7 +129,7 @@ tidy() {
     git ls-files '*.c' 2>/dev/null | grep -v '^tests/' |
         xargs -P "$jobs" -n 4 clang-tidy --quiet -p build/clang 2>&1 |
         { grep -vE '^[0-9]+ warnings? (generated|treated as)|^Suppressed|^Use -header-filter' || true; }
-    return "${PIPESTATUS[1]}"
+    return "${PIPESTATUS[2]}"
 }
 
 sanitized() { # sanitized PRESET [COMMAND PREFIX...]

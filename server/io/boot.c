@@ -70,7 +70,7 @@ static bool server_check(struct boot *boot, const struct log *log, char *why) {
     info_value(reply->str, "maxmemory_policy", policy, sizeof policy);
     info_value(reply->str, "role", role, sizeof role);
     freeReplyObject(reply);
-    if (version[0] != '\0' && atoi(version) < REDIS_VERSION_MIN) {
+    if (version[0] != '\0' && strtol(version, NULL, 10) < REDIS_VERSION_MIN) {
         snprintf(why, BOOT_WHY_BYTES, "Redis %s is too old: at least %d.0 is needed", version,
                  REDIS_VERSION_MIN);
         return false;

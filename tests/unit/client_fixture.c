@@ -10,11 +10,20 @@ int64_t now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+void await_connected(struct sluice_client *client) {
+    struct sluice_request look = {.key = "k", .deadline_ms = 10000};
+    struct sluice_result result;
+    assert_int_equal(sluice_peek(client, &look, &result), SLUICE_OK);
+}
+
 int fixture_setup(void **state) {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     assert_non_null(fixture);
     fake_router_start(&fixture->fake);
     assert_int_equal(sluice_open(&fixture->client, fixture->fake.url, NULL), SLUICE_OK);
+    await_connected(fixture->client);
+    atomic_store(&fixture->fake.requests, 0);
+    atomic_store(&fixture->fake.takes, 0);
     *state = fixture;
     return 0;
 }

@@ -61,6 +61,7 @@ static void test_nobody_there_is_unreachable(void **state) {
     assert_in_range(now_ms() - start_ms, 50, 50 + SLUICE_MARGIN_MS + SLACK_MS);
     sluice_close(client);
     fake_router_start(&fixture->fake);
+    await_connected(fixture->client);
 }
 
 /* --- the router dies and comes back ----------------------------------------------------------- */
