@@ -1,0 +1,136 @@
+/* What nodes say of themselves, and the list of them. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/io/membership_impl.h"
+
+/* --- what a node says of itself ------------------------------------------------------------ */
+
+struct bytes membership_info(struct membership *membership) {
+    struct writer writer = writer_of(membership->info, sizeof membership->info);
+    write_map(&writer, 6);
+    write_text_uint(&writer, "weight", membership->settings->weight);
+    write_text_str(&writer, "control", endpoint_name_bytes(&membership->control));
+    write_text(&writer, "shards");
+    write_array(&writer, membership->shard_count);
+    for (uint32_t i = 0; i < membership->shard_count; i++) {
+        write_str(&writer, endpoint_name_bytes(&membership->shards[i]));
+    }
+    write_text_uint(&writer, "epoch", membership->state->map.epoch.number);
+    write_text_uint(&writer, "plans_version", membership->state->plans.version);
+    write_text_text(&writer, "version", SLUICE_VERSION);
+    assert(!writer.overflow);
+    return writer_bytes(&writer);
+}
+
+static bool shards_parse(struct reader *reader, struct member *member) {
+    if (!read_array(reader, &member->shard_count) || member->shard_count > NODE_SHARDS_MAX) {
+        return false;
+    }
+    for (uint32_t i = 0; i < member->shard_count; i++) {
+        struct bytes url;
+        if (!read_bytes(reader, &url) || !endpoint_name_set(&member->shards[i], url)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool info_parse(struct bytes info, struct member *member) {
+    struct reader reader = reader_of(info);
+    uint32_t count;
+    if (!read_map(&reader, &count)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct bytes name, value;
+        bool good;
+        if (!read_bytes(&reader, &name)) {
+            return false;
+        }
+        if (bytes_equal(name, bytes_of_text("control"))) {
+            good = read_bytes(&reader, &value) && endpoint_name_set(&member->control, value);
+        } else if (bytes_equal(name, bytes_of_text("shards"))) {
+            good = shards_parse(&reader, member);
+        } else if (bytes_equal(name, bytes_of_text("weight"))) {
+            uint64_t weight;
+            good = read_uint(&reader, &weight) && weight <= WEIGHT_MAX;
+            member->weight = good ? (uint32_t)weight : 0;
+        } else if (bytes_equal(name, bytes_of_text("epoch"))) {
+            good = read_uint(&reader, &member->epoch);
+        } else if (bytes_equal(name, bytes_of_text("plans_version"))) {
+            good = read_uint(&reader, &member->plans_version);
+        } else if (bytes_equal(name, bytes_of_text("version"))) {
+            good = read_bytes(&reader, &value) && value.size < sizeof member->version;
+            if (good) {
+                memcpy(member->version, value.data, value.size);
+            }
+        } else {
+            good = read_any(&reader, &value);
+        }
+        if (!good) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- the list of members ------------------------------------------------------------------- */
+
+struct listing {
+    struct membership *membership;
+    membership_listed_fn done;
+    void *ctx;
+};
+
+/* One of [id, incarnation, info, ttl]; false if it makes no sense and is to be left out. */
+static bool member_parse(const redisReply *entry, struct member *member) {
+    memset(member, 0, sizeof *member);
+    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 4 ||
+        entry->element[0]->type != REDIS_REPLY_STRING) {
+        return false;
+    }
+    struct bytes id = bytes_of(entry->element[0]->str, entry->element[0]->len);
+    if (!name_valid(id)) {
+        return false;
+    }
+    member->id = name_of(id);
+    const redisReply *incarnation = entry->element[1], *info = entry->element[2];
+    if (incarnation->type == REDIS_REPLY_STRING && info->type == REDIS_REPLY_STRING) {
+        snprintf(member->incarnation, sizeof member->incarnation, "%s", incarnation->str);
+        member->alive = info_parse(bytes_of(info->str, info->len), member);
+        member->lease_ms = entry->element[3]->integer;
+    }
+    return true;
+}
+
+static void on_listed(void *ctx, redisReply *reply) {
+    struct listing *listing = ctx;
+    struct membership *membership = listing->membership;
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
+        listing->done(listing->ctx, NULL, 0);
+    } else {
+        uint32_t count = 0;
+        for (size_t i = 0; i < reply->elements && count < NODES_MAX; i++) {
+            count += member_parse(reply->element[i], &membership->members[count]);
+        }
+        listing->done(listing->ctx, membership->members, count);
+    }
+    free(listing);
+}
+
+void membership_list(struct membership *membership, membership_listed_fn done, void *ctx) {
+    struct listing *listing = malloc(sizeof *listing);
+    assert(listing != NULL);
+    *listing = (struct listing){membership, done, ctx};
+    store_key prefix;
+    store_key_node(membership->settings->key_prefix, "", prefix);
+    struct command command;
+    command_begin(&command, SCRIPT_NODES, "1");
+    command_word(&command, membership->nodes_key);
+    command_word(&command, prefix);
+    if (!command_send(membership, &command, on_listed, listing)) {
+        on_listed(listing, NULL);
+    }
+}
