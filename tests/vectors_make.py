@@ -168,6 +168,24 @@ def control_requests():
         one("plans.apply", "plans.apply", [PLAN_SET], plan_set=PLAN_SET),
         one("plans.apply on a base", "plans.apply", [PLAN_SET, {"base": 12}], plan_set=PLAN_SET,
             base=12),
+        one("cluster.refresh", "cluster.refresh", [2**63 - 1], number=2**63 - 1),
+        one("cluster.refresh of nothing known", "cluster.refresh", [], number=0),
+        one("cluster.events", "cluster.events", [], number=100),
+        one("cluster.events, one", "cluster.events", [1], number=1),
+        one("cluster.events, all", "cluster.events", [1000], number=1000),
+        one("slots.move", "slots.move", [[7], "n2", 0], slots=[7], node="n2", shard=0),
+        one("slots.move of many", "slots.move", [[0, 16383, 5], b"n.3", 1023],
+            slots=[0, 16383, 5], node="n.3", shard=1023),
+        one("slots.list", "slots.list", []),
+        one("node.weight", "node.weight", ["n1", 10000], node="n1", weight=10000),
+        one("node.weight, drained", "node.weight", [b"n1", 0], node="n1", weight=0),
+        one("node.remove", "node.remove", ["n" * 63], node="n" * 63),
+        one("rebalance.get", "rebalance.get", []),
+        one("rebalance.put", "rebalance.put", [0, {"state": "moving", "done": [1, None]}],
+            number=0, value_hex=P({"state": "moving", "done": [1, None]}).hex()),
+        one("rebalance.put nil", "rebalance.put", [9, None], number=9, value_hex="c0"),
+        one("rebalance.put of 4096 bytes", "rebalance.put", [2**32, b"v" * 4093], number=2**32,
+            value_hex=P(b"v" * 4093).hex()),
     ]
 
 
@@ -278,7 +296,59 @@ def malformed():
         params(f"plans.apply: {name}", "plans.apply", [dict(PLAN_SET, **change)], bad, text)
     params("plans.apply: base text", "plans.apply", [PLAN_SET, {"base": "1"}], bad, "base")
     params("plans.apply: nothing", "plans.apply", [], bad, "params")
+    malformed_control(params)
     return out
+
+
+def malformed_control(params):
+    """Of the methods that move slots and weigh nodes."""
+    bad = "BAD_REQUEST"
+    for method, most in (("cluster.refresh", None), ("cluster.events", 1001)):
+        params(f"{method}: no array", method, {}, bad, "params: expected")
+        params(f"{method}: two params", method, [1, 2], bad, "params: expected")
+        params(f"{method}: text", method, ["1"], bad, "params[0]")
+        params(f"{method}: negative", method, [-1], bad, "params[0]")
+        if most is not None:
+            params(f"{method}: 0", method, [0], bad, "params[0]")
+            params(f"{method}: too many", method, [most], bad, "from 1 to 1000")
+    for method in ("slots.list", "rebalance.get"):
+        params(f"{method}: a param", method, [1], bad, "params")
+    for name, value, text in (
+            ("nothing", [], "params: expected"),
+            ("no shard", [[1], "n1"], "params: expected"),
+            ("four params", [[1], "n1", 0, 0], "params: expected"),
+            ("slots a number", [1, "n1", 0], "params[0]"),
+            ("no slots", [[], "n1", 0], "params[0]"),
+            ("more than there can be", [[0] * 16385, "n1", 0], "params[0]"),
+            ("a slot beyond all", [[1, 16384], "n1", 0], "params[0][1]"),
+            ("a slot negative", [[-1], "n1", 0], "params[0][0]"),
+            ("a slot that is text", [["1"], "n1", 0], "params[0][0]"),
+            ("a slot twice", [[4, 5, 4], "n1", 0], "slot 4 stands twice"),
+            ("node a number", [[1], 1, 0], "params[1]"),
+            ("node empty", [[1], "", 0], "params[1]"),
+            ("node with a blank", [[1], "n 1", 0], "params[1]"),
+            ("node of 64 bytes", [[1], "n" * 64, 0], "params[1]"),
+            ("shard negative", [[1], "n1", -1], "params[2]"),
+            ("shard beyond all", [[1], "n1", 2**32], "params[2]"),
+            ("shard nil", [[1], "n1", None], "params[2]")):
+        params(f"slots.move: {name}", "slots.move", value, bad, text)
+    for name, value, text in (
+            ("no weight", ["n1"], "params: expected"),
+            ("three params", ["n1", 1, 1], "params: expected"),
+            ("node a number", [1, 1], "params[0]"), ("node ?", ["?", 1], "params[0]"),
+            ("weight 10001", ["n1", 10001], "params[1]"), ("weight -1", ["n1", -1], "params[1]"),
+            ("weight a float", ["n1", 1.5], "params[1]"),
+            ("weight nil", ["n1", None], "params[1]")):
+        params(f"node.weight: {name}", "node.weight", value, bad, text)
+    params("node.remove: nothing", "node.remove", [], bad, "params: expected")
+    params("node.remove: two", "node.remove", ["n1", "n2"], bad, "params: expected")
+    params("node.remove: nil", "node.remove", [None], bad, "params[0]")
+    params("rebalance.put: no value", "rebalance.put", [1], bad, "params: expected")
+    params("rebalance.put: number text", "rebalance.put", ["1", {}], bad, "params: expected")
+    params("rebalance.put: number negative", "rebalance.put", [-1, {}], bad, "params: expected")
+    params("rebalance.put: 4097 bytes", "rebalance.put", [1, b"v" * 4094], bad, "4096")
+    params("rebalance.put: bytes left over", "rebalance.put", P([1, {}]) + b"\xc0", bad,
+           "left over")
 
 
 # --- replies --------------------------------------------------------------------------------------
@@ -362,14 +432,14 @@ def records():
 
 
 MAP = {"epoch": 7, "slots": 8,
-       "nodes": [["n1", "tcp://127.0.0.1:7590"], ["n2", "tcp://127.0.0.1:7690"]],
+       "nodes": [["n1", "tcp://127.0.0.1:7590", 100], ["n2", "tcp://127.0.0.1:7690", 250]],
        "shards": [[0, 0, "tcp://127.0.0.1:7500"], [0, 1, "tcp://127.0.0.1:7501"],
                   [1, 0, "tcp://127.0.0.1:7600"]],
        "owners": [[3, 0], [2, 1], [1, None], [2, 2]]}
 
 
 def maps():
-    one_slot = {"epoch": 2**63 - 1, "slots": 1, "nodes": [["n", "ipc:///tmp/n"]],
+    one_slot = {"epoch": 2**63 - 1, "slots": 1, "nodes": [["n", "ipc:///tmp/n", 0]],
                 "shards": [[0, 0, "ipc:///tmp/n0"]], "owners": [[1, 0]]}
     nobody = {"epoch": 1, "slots": 16384, "nodes": [], "shards": [], "owners": [[16384, None]]}
     out = [{"name": name, "map": value, "encodes": True, "hex": P(value).hex()}
@@ -377,6 +447,9 @@ def maps():
                                ("owned by nobody", nobody))]
     out.append({"name": "with a member of a later version", "map": MAP, "encodes": False,
                 "hex": P(dict(MAP, zones=[{"a": [1, -2, b"x"]}])).hex()})
+    grown = [node + [{"zone": "a"}, None] for node in MAP["nodes"]]
+    out.append({"name": "nodes with parts of a later version", "map": MAP, "encodes": False,
+                "hex": P(dict(MAP, nodes=grown)).hex()})
     out.append({"name": "owners first", "map": MAP, "encodes": False,
                 "hex": P(dict(reversed(MAP.items()))).hex()})
     for name, change in (
@@ -389,9 +462,14 @@ def maps():
             ("a shard of no node", {"shards": [[2, 0, "tcp://a:1"]], "owners": [[8, 0]]}),
             ("a shard twice", {"shards": [[0, 0, "tcp://a:1"], [0, 0, "tcp://a:2"]],
                                "owners": [[8, 0]]}),
-            ("two nodes of one id", {"nodes": [["n1", "tcp://a:1"], ["n1", "tcp://a:2"]]}),
-            ("a node without an endpoint", {"nodes": [["n1", ""], ["n2", "tcp://a:1"]]}),
-            ("a node's id with a blank", {"nodes": [["n 1", "tcp://a:1"], ["n2", "tcp://a:1"]]}),
+            ("two nodes of one id", {"nodes": [["n1", "tcp://a:1", 1], ["n1", "tcp://a:2", 1]]}),
+            ("a node without an endpoint", {"nodes": [["n1", "", 1], ["n2", "tcp://a:1", 1]]}),
+            ("a node's id with a blank", {"nodes": [["n 1", "tcp://a:1", 1],
+                                                    ["n2", "tcp://a:1", 1]]}),
+            ("a node without a weight", {"nodes": [["n1", "tcp://a:1"], ["n2", "tcp://a:1", 1]]}),
+            ("a weight above 10000", {"nodes": [["n1", "tcp://a:1", 10001],
+                                                ["n2", "tcp://a:1", 1]]}),
+            ("a weight negative", {"nodes": [["n1", "tcp://a:1", -1], ["n2", "tcp://a:1", 1]]}),
             ("too many slots", {"slots": 32768, "owners": [[32768, 0]]})):
         out.append({"name": name, "wrong": True, "hex": P(dict(MAP, **change)).hex()})
     return out

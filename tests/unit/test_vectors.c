@@ -183,6 +183,12 @@ static void map_vector_check(const json_t *vector, struct bytes message) {
     assert_int_equal(map->slot_count, vector_uint(expected, "slots"));
     assert_int_equal(map->node_count, json_array_size(nodes));
     assert_int_equal(map->shard_count, json_array_size(shards));
+    for (uint32_t i = 0; i < map->node_count; i++) {
+        const json_t *node = json_array_get(nodes, i);
+        assert_string_equal(map->nodes[i].id.text, json_string_value(json_array_get(node, 0)));
+        assert_string_equal(map->nodes[i].control.text, json_string_value(json_array_get(node, 1)));
+        assert_int_equal(map->nodes[i].weight, json_integer_value(json_array_get(node, 2)));
+    }
     for (uint32_t i = 0; i < map->shard_count; i++) {
         const json_t *shard = json_array_get(shards, i);
         assert_int_equal(map->shards[i].node, json_integer_value(json_array_get(shard, 0)));

@@ -9,16 +9,19 @@
 /* Decoded plan sets and takes are too large for a stack. */
 static struct plan_set *set;
 static struct take *takes;
+static struct slot *move_slots;
 
 static int setup(void **state) {
     set = malloc(sizeof *set);
     takes = malloc(TAKES_PER_REQUEST_MAX * sizeof *takes);
-    return set == NULL || takes == NULL;
+    move_slots = malloc(SLOTS_MAX * sizeof *move_slots);
+    return set == NULL || takes == NULL || move_slots == NULL;
 }
 
 static int teardown(void **state) {
     free(set);
     free(takes);
+    free(move_slots);
     return 0;
 }
 
@@ -73,6 +76,64 @@ static void plan_set_check_same(const json_t *expected) {
     }
 }
 
+/* cluster.refresh and cluster.events: a number, left off or within bounds. */
+static enum code number_read(const struct request *request, uint64_t *number, struct fault *fault) {
+    return request->method == METHOD_CLUSTER_REFRESH
+               ? request_read_number(request->params, "an epoch", 0, 0, UINT64_MAX, number, fault)
+               : request_read_number(request->params, "a number of events", 100, 1, 1000, number,
+                                     fault);
+}
+
+static void move_check(const json_t *vector, const struct request *request) {
+    struct fault fault;
+    struct bytes node;
+    uint32_t count, shard;
+    const json_t *slots = json_object_get(vector, "slots");
+    assert_int_equal(request_read_move(request->params, move_slots, &count, &node, &shard, &fault),
+                     CODE_OK);
+    assert_int_equal(count, json_array_size(slots));
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(move_slots[i].index, json_integer_value(json_array_get(slots, i)));
+    }
+    bytes_expect(node, bytes_of_text(vector_text(vector, "node")));
+    assert_int_equal(shard, vector_uint(vector, "shard"));
+}
+
+/* Methods that move slots and weigh nodes. False: another one. */
+static bool cluster_check(const json_t *vector, const struct request *request) {
+    struct fault fault;
+    struct bytes bytes;
+    uint32_t weight;
+    uint64_t number;
+    static uint8_t memory[REBALANCE_BYTES_MAX];
+    switch (request->method) {
+    case METHOD_CLUSTER_REFRESH:
+    case METHOD_CLUSTER_EVENTS:
+        assert_int_equal(number_read(request, &number, &fault), CODE_OK);
+        assert_true(number == vector_uint(vector, "number"));
+        return true;
+    case METHOD_SLOTS_MOVE:
+        move_check(vector, request);
+        return true;
+    case METHOD_NODE_WEIGHT:
+        assert_int_equal(request_read_weight(request->params, &bytes, &weight, &fault), CODE_OK);
+        bytes_expect(bytes, bytes_of_text(vector_text(vector, "node")));
+        assert_int_equal(weight, vector_uint(vector, "weight"));
+        return true;
+    case METHOD_NODE_REMOVE:
+        assert_int_equal(request_read_node(request->params, &bytes, &fault), CODE_OK);
+        bytes_expect(bytes, bytes_of_text(vector_text(vector, "node")));
+        return true;
+    case METHOD_REBALANCE_PUT:
+        assert_int_equal(request_read_rebalance(request->params, &number, &bytes, &fault), CODE_OK);
+        assert_int_equal(number, vector_uint(vector, "number"));
+        bytes_expect(bytes, vector_hex(vector, "value_hex", memory, sizeof memory));
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void control_check(const json_t *vector, const struct request *request) {
     struct fault fault;
     struct bytes key, plan;
@@ -103,7 +164,9 @@ static void control_check(const json_t *vector, const struct request *request) {
                                                                : UINT64_MAX);
         break;
     default:
-        assert_int_equal(request_read_none(request->params, &fault), CODE_OK);
+        if (!cluster_check(vector, request)) {
+            assert_int_equal(request_read_none(request->params, &fault), CODE_OK);
+        }
     }
 }
 
@@ -176,6 +239,27 @@ static void request_check(const json_t *vector, struct bytes message) {
     }
 }
 
+static enum code cluster_decode(const struct request *request, struct fault *fault) {
+    struct bytes bytes;
+    uint32_t count, shard;
+    uint64_t number;
+    switch (request->method) {
+    case METHOD_CLUSTER_REFRESH:
+    case METHOD_CLUSTER_EVENTS:
+        return number_read(request, &number, fault);
+    case METHOD_SLOTS_MOVE:
+        return request_read_move(request->params, move_slots, &count, &bytes, &shard, fault);
+    case METHOD_NODE_WEIGHT:
+        return request_read_weight(request->params, &bytes, &count, fault);
+    case METHOD_NODE_REMOVE:
+        return request_read_node(request->params, &bytes, fault);
+    case METHOD_REBALANCE_PUT:
+        return request_read_rebalance(request->params, &number, &bytes, fault);
+    default:
+        return request_read_none(request->params, fault);
+    }
+}
+
 /* What a server does with a request, to its end. */
 static enum code request_decode(const struct request *request, struct fault *fault) {
     struct bytes key, plan;
@@ -198,7 +282,7 @@ static enum code request_decode(const struct request *request, struct fault *fau
     case METHOD_PLANS_APPLY:
         return request_read_apply(request->params, set, &base, fault);
     default:
-        return request_read_none(request->params, fault);
+        return cluster_decode(request, fault);
     }
 }
 
