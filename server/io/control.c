@@ -257,7 +257,7 @@ struct control *control_open(uv_loop_t *loop, const struct control_options *opti
 }
 
 void control_membership_set(struct control *control, struct membership *membership,
-                            struct handover *handover) {
+                            struct handover_shell *handover) {
     control->membership = membership;
     control->handover = handover;
 }

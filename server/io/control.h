@@ -9,7 +9,7 @@
 #define SLUICE_SERVER_IO_CONTROL_H
 
 #include "runtime/endpoint.h"
-#include "server/io/handover.h"
+#include "server/io/handover_shell.h"
 #include "server/io/membership.h"
 #include "server/io/shard_loop.h"
 
@@ -32,7 +32,7 @@ struct control *control_open(uv_loop_t *loop, const struct control_options *opti
 
 /* The membership and the handover to ask; before they are set nothing may be asked. */
 void control_membership_set(struct control *control, struct membership *membership,
-                            struct handover *handover);
+                            struct handover_shell *handover);
 
 const char *control_url(const struct control *control);
 

@@ -41,7 +41,7 @@ struct control {
     struct shard_loop **shards;
     uint32_t shard_count;
     struct membership *membership;
-    struct handover *handover;
+    struct handover_shell *handover;
     struct endpoint *endpoint;
     uint64_t started_ns;
     bool closing;

@@ -172,8 +172,8 @@ void control_slots_move(struct control_call *call, struct bytes params) {
             fault_set(&fault, CODE_BAD_REQUEST, "there is no shard %u of a node %.*s in the map",
                       number, (int)node.size, (const char *)node.data);
             control_call_fail(call, &fault, NULL);
-        } else if (handover_start(control->handover, slots, count, target, on_moved, call,
-                                  &fault) != CODE_OK) {
+        } else if (handover_shell_start(control->handover, slots, count, target, on_moved, call,
+                                        &fault) != CODE_OK) {
             control_call_fail(call, &fault, NULL);
         }
     }

@@ -27,7 +27,7 @@ struct node {
     struct control *control;
     struct endpoint_name control_endpoint;
     struct membership *membership;
-    struct handover *handover;
+    struct handover_shell *handover;
     struct takeover takeover;
     struct surplus surplus;
     uv_timer_t stop_timer;
@@ -141,7 +141,7 @@ static void on_message(void *ctx, void *content) {
     case NODE_MESSAGE_SERVING:
         break;
     case NODE_MESSAGE_SEALED:
-        handover_on_sealed(node->handover, message);
+        handover_shell_on_sealed(node->handover, message);
         break;
     case NODE_MESSAGE_STOPPED:
         on_shard_stopped(node);
@@ -257,7 +257,7 @@ static void on_state(void *ctx, struct cluster_state *state) {
 static void on_beat(void *ctx, const struct beat *beat) {
     struct node *node = ctx;
     const struct map *map = &membership_state(node->membership)->map;
-    handover_on_beat(node->handover, beat);
+    handover_shell_on_beat(node->handover, beat);
     if (map->epoch.number > 0 && !node->ended) {
         self_publish(node, map);
     }
@@ -378,7 +378,7 @@ static bool control_and_membership_open(struct node *node, char *why) {
                                         .membership = node->membership,
                                         .shards = node->shards,
                                         .shard_count = node->shard_count};
-    node->handover = handover_open(node->loop, &handover);
+    node->handover = handover_shell_open(node->loop, &handover);
     if (node->handover == NULL) {
         snprintf(why, BOOT_WHY_BYTES, "no memory for handovers");
         return false;
@@ -483,7 +483,7 @@ void node_close(struct node *node) {
         shard_loop_join(node->shards[i]);
     }
     if (node->handover != NULL) {
-        handover_close(node->handover);
+        handover_shell_close(node->handover);
     }
     if (node->control != NULL) {
         control_close(node->control);

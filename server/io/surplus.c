@@ -5,7 +5,7 @@
 #include "proto/placement.h"
 
 void surplus_init(struct surplus *surplus, const char *node_id, const struct log *log,
-                  struct membership *membership, struct handover *handover) {
+                  struct membership *membership, struct handover_shell *handover) {
     memset(surplus, 0, sizeof *surplus);
     surplus->log = *log;
     surplus->node_id = node_id;
@@ -70,7 +70,7 @@ void surplus_step(struct surplus *surplus) {
     struct slot slots[HANDOVER_SLOTS_MAX];
     struct shard_id target = SHARD_ID_NONE;
     struct fault fault;
-    if (handover_busy(surplus->handover)) {
+    if (handover_shell_busy(surplus->handover)) {
         return;
     }
     if (surplus->draining && surplus->failures >= SURPLUS_FAILURES_MAX) {
@@ -84,8 +84,8 @@ void surplus_step(struct surplus *surplus) {
         drained(surplus, map_slots_of_node(map, self) == 0);
         return;
     }
-    if (handover_start(surplus->handover, slots, count, target, on_handed_over, surplus, &fault) !=
-        CODE_OK) {
+    if (handover_shell_start(surplus->handover, slots, count, target, on_handed_over, surplus,
+                             &fault) != CODE_OK) {
         surplus->failures++;
     }
 }

@@ -6,13 +6,13 @@
 #ifndef SLUICE_SERVER_IO_SURPLUS_H
 #define SLUICE_SERVER_IO_SURPLUS_H
 
-#include "server/io/handover.h"
+#include "server/io/handover_shell.h"
 
 struct surplus {
     struct log log;
     const char *node_id;
     struct membership *membership;
-    struct handover *handover;
+    struct handover_shell *handover;
     bool draining;     /* this node's share is nothing, whatever the map says */
     uint32_t failures; /* in a row */
     void (*on_drained)(void *ctx, bool empty); /* called once after surplus_drain */
@@ -23,7 +23,7 @@ struct surplus {
 #define SURPLUS_FAILURES_MAX 5
 
 void surplus_init(struct surplus *surplus, const char *node_id, const struct log *log,
-                  struct membership *membership, struct handover *handover);
+                  struct membership *membership, struct handover_shell *handover);
 
 /* Starts to give everything away; `on_drained` says whether nothing is left. */
 void surplus_drain(struct surplus *surplus, void (*on_drained)(void *ctx, bool empty), void *ctx);
