@@ -1,0 +1,219 @@
+/* The handover's core: each step in order, and what every failure on the way leaves behind. */
+#include "tests/unit/cmocka_all.h"
+
+#include <stdlib.h>
+
+#include "server/core/handover.h"
+
+#define MS UINT64_C(1000000)
+
+struct fixture {
+    struct map map, next;
+    struct handover handover;
+    struct handover_update update;
+    uint64_t now_ns;
+};
+
+/* Two nodes of two shards and 8 slots: a owns 0 to 3, b 4 to 7, two slots a shard. */
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    map_init(&f->map);
+    f->map.epoch.number = 7;
+    f->map.slot_count = 8;
+    f->map.node_count = 2;
+    f->map.shard_count = 4;
+    for (uint32_t i = 0; i < 2; i++) {
+        f->map.nodes[i].id = name_of(bytes_of_text(i == 0 ? "a" : "b"));
+        f->map.nodes[i].weight = WEIGHT_DEFAULT;
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        f->map.shards[i] = (struct map_shard){.node = (uint16_t)(i / 2), .number = i % 2};
+    }
+    map_spread(&f->map);
+    handover_init(&f->handover, bytes_of_text("a"));
+    f->now_ns = 1000 * MS;
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    free(*state);
+    return 0;
+}
+
+static enum code start(struct fixture *f, uint32_t first, uint32_t count, uint16_t target) {
+    struct slot slots[8];
+    for (uint32_t i = 0; i < count; i++) {
+        slots[i].index = (uint16_t)(first + i);
+    }
+    return handover_start(&f->handover, &f->map, slots, count, (struct shard_id){target}, f->now_ns,
+                          &f->update);
+}
+
+static void step(struct fixture *f, enum handover_event_kind kind, uint64_t turn, uint64_t beat) {
+    struct handover_event event = {
+        .kind = kind, .now_ns = f->now_ns, .map = &f->map, .turn = turn, .beat = beat};
+    handover_step(&f->handover, &event, &f->next, &f->update);
+}
+
+static void to_changing(struct fixture *f) {
+    assert_int_equal(start(f, 1, 2, 3), CODE_OK);
+    step(f, HANDOVER_EVENT_REACHED, 0, 0);
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0);
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0);
+    assert_true(f->update.change);
+}
+
+static void assert_over(struct fixture *f, enum code code, bool unsealed) {
+    assert_true(f->update.done);
+    assert_int_equal(f->update.fault.code, code);
+    assert_int_equal(f->update.unseal, unsealed);
+    assert_int_equal(f->handover.state, HANDOVER_IDLE);
+    assert_int_equal(f->update.deadline_ns, 0);
+}
+
+static void moves_through_all_steps(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(start(f, 1, 2, 3), CODE_OK);
+    assert_true(f->update.reach);
+    assert_false(f->update.seal);
+    assert_int_equal(f->update.deadline_ns, f->now_ns + HANDOVER_REACH_NS);
+
+    step(f, HANDOVER_EVENT_REACHED, 0, 0);
+    assert_true(f->update.seal);
+    assert_int_equal(f->handover.shards_outstanding, 2); /* slot 1 is shard 0's, slot 2 shard 1's */
+
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0);
+    assert_false(f->update.change); /* the other shard has not written yet */
+    f->now_ns += 3 * MS;
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0);
+    assert_true(f->update.change);
+    assert_int_equal(f->next.epoch.number, 8);
+    assert_int_equal(f->next.owner[0], 0);
+    assert_int_equal(f->next.owner[1], 3);
+    assert_int_equal(f->next.owner[2], 3);
+    assert_int_equal(f->next.owner[3], 1);
+    assert_int_equal(map_owner(&f->map, (struct slot){1}).index, 0); /* only proposed */
+
+    step(f, HANDOVER_EVENT_CHANGED, 0, 41);
+    f->map = f->next;
+    step(f, HANDOVER_EVENT_BEAT, 0, 40); /* sent before the change was answered: tells nothing */
+    assert_false(f->update.done);
+    step(f, HANDOVER_EVENT_BEAT, 0, 41);
+    assert_over(f, CODE_OK, true);
+    assert_true(f->update.refresh);
+    assert_int_equal(f->update.sealed_ns, 3 * MS);
+}
+
+static void needs_no_link_within_its_node(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(start(f, 0, 1, 1), CODE_OK);
+    assert_false(f->update.reach);
+    assert_true(f->update.seal);
+}
+
+static void allows_one_at_a_time(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(start(f, 0, 1, 2), CODE_OK);
+    uint64_t turn = f->handover.turn;
+    assert_int_equal(start(f, 1, 1, 2), CODE_OVERLOADED);
+    assert_int_equal(f->handover.turn, turn);
+}
+
+static void gives_up_on_a_target_that_is_not_there(void **state) {
+    struct fixture *f = *state;
+    start(f, 0, 1, 2);
+    f->now_ns += HANDOVER_REACH_NS - 1;
+    step(f, HANDOVER_EVENT_TIME, 0, 0);
+    assert_false(f->update.done);
+    f->now_ns += 1;
+    step(f, HANDOVER_EVENT_TIME, 0, 0);
+    assert_over(f, CODE_UNAVAILABLE, false); /* nothing was sealed yet */
+}
+
+static void unseals_when_the_store_is_slow(void **state) {
+    struct fixture *f = *state;
+    start(f, 0, 1, 2);
+    step(f, HANDOVER_EVENT_REACHED, 0, 0);
+    f->now_ns += HANDOVER_SEAL_NS;
+    step(f, HANDOVER_EVENT_TIME, 0, 0);
+    assert_over(f, CODE_UNAVAILABLE, true);
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0); /* too late: the map is left alone */
+    assert_false(f->update.change);
+}
+
+static void ignores_what_an_earlier_one_sealed(void **state) {
+    struct fixture *f = *state;
+    start(f, 0, 1, 2);
+    step(f, HANDOVER_EVENT_REACHED, 0, 0);
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn - 1, 0);
+    assert_false(f->update.change);
+}
+
+static void never_times_out_once_the_change_is_asked_for(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    assert_int_equal(f->update.deadline_ns, 0);
+    f->now_ns += 3600 * 1000 * MS;
+    step(f, HANDOVER_EVENT_TIME, 0, 0);
+    assert_false(f->update.done);
+    assert_false(f->update.unseal);
+}
+
+static void keeps_the_slots_when_another_change_won(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    step(f, HANDOVER_EVENT_CHANGED, 0, 9);
+    f->map.epoch.number = 8; /* somebody else's, which leaves the slots where they are */
+    step(f, HANDOVER_EVENT_BEAT, 0, 9);
+    assert_over(f, CODE_CONFLICT, true);
+    assert_false(f->update.refresh);
+}
+
+static void proposes_nothing_for_slots_it_lost(void **state) {
+    struct fixture *f = *state;
+    start(f, 1, 2, 3);
+    step(f, HANDOVER_EVENT_REACHED, 0, 0);
+    f->map.owner[2] = 2; /* a takeover by b came in between */
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0);
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0);
+    assert_over(f, CODE_CONFLICT, true);
+    assert_false(f->update.change);
+}
+
+static void proposes_nothing_for_a_target_that_left(void **state) {
+    struct fixture *f = *state;
+    start(f, 0, 1, 3);
+    step(f, HANDOVER_EVENT_REACHED, 0, 0);
+    f->map.shard_count = 3;
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0);
+    assert_over(f, CODE_CONFLICT, true);
+}
+
+static void ends_when_all_slots_are_gone_before_sealing(void **state) {
+    struct fixture *f = *state;
+    start(f, 0, 1, 3);
+    f->map.owner[0] = 2;
+    step(f, HANDOVER_EVENT_REACHED, 0, 0);
+    assert_over(f, CODE_CONFLICT, true);
+    assert_false(f->update.seal);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(moves_through_all_steps, setup, teardown),
+        cmocka_unit_test_setup_teardown(needs_no_link_within_its_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(allows_one_at_a_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(gives_up_on_a_target_that_is_not_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(unseals_when_the_store_is_slow, setup, teardown),
+        cmocka_unit_test_setup_teardown(ignores_what_an_earlier_one_sealed, setup, teardown),
+        cmocka_unit_test_setup_teardown(never_times_out_once_the_change_is_asked_for, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(keeps_the_slots_when_another_change_won, setup, teardown),
+        cmocka_unit_test_setup_teardown(proposes_nothing_for_slots_it_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(proposes_nothing_for_a_target_that_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(ends_when_all_slots_are_gone_before_sealing, setup,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
