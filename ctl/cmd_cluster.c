@@ -230,11 +230,12 @@ static enum exit_code map_show(const struct invocation *invocation, struct bytes
     struct map *map = malloc(sizeof *map);
     struct plan_set *plans = malloc(sizeof *plans);
     struct fault fault;
+    uint64_t age_ms;
     enum exit_code code = EXIT_DONE;
     if (map == NULL || plans == NULL) {
         out_failure(settings, "no memory");
         code = EXIT_UNREACHABLE;
-    } else if (cluster_view_read(result, map, plans, &fault) != CODE_OK) {
+    } else if (cluster_view_read(result, map, plans, &age_ms, &fault) != CODE_OK) {
         out_failure(settings, "the answer cannot be read: %s", fault.text);
         code = EXIT_ANSWERED_ERROR;
     } else if (settings->json && invocation->argument_count == 0) {

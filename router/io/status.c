@@ -65,6 +65,6 @@ bool status_view_write(const struct router_shell *shell, struct writer *writer) 
     if (router_plans(shell->router) == NULL) {
         return false;
     }
-    cluster_view_write(writer, router_map(shell->router), router_plans(shell->router));
+    cluster_view_write(writer, router_map(shell->router), router_plans(shell->router), 0);
     return true;
 }

@@ -7,6 +7,7 @@
 #include "router/io/shell.h"
 
 static void source_next(struct router_shell *shell, const char *why);
+static uint32_t source_count(const struct router_shell *shell);
 static void on_timer(uv_timer_t *timer);
 
 static void timer_set(struct view *view, uint64_t ms) {
@@ -110,7 +111,9 @@ static void answered(struct router_shell *shell, struct bytes body) {
         source_next(shell, "answered cluster.map with an error");
         return;
     }
-    if (cluster_view_read(reply.result, view->maps[1], view->plans[1], &fault) != CODE_OK) {
+    uint64_t age_ms;
+    if (cluster_view_read(reply.result, view->maps[1], view->plans[1], &age_ms, &fault) !=
+        CODE_OK) {
         source_next(shell, fault.text);
         return;
     }
@@ -122,6 +125,12 @@ static void answered(struct router_shell *shell, struct bytes body) {
         source_next(shell, "has no newer map");
         return;
     }
+    view->aged = age_ms > VIEW_AGE_MAX_MS ? view->aged + 1 : 0;
+    if (view->aged > 0 && view->aged < source_count(shell)) {
+        source_next(shell, "has not heard from the store for a while");
+        return;
+    }
+    view->aged = 0; /* all have been asked: it is the store that is away */
     rest(shell, VIEW_POLL_MS);
     if (view->refresh) {
         view_refresh(shell);

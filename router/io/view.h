@@ -32,6 +32,10 @@
 /* Refreshes in a row that brought nothing new before another source is asked. */
 #define VIEW_STALE_MAX 3
 
+/* Milliseconds since a source last heard from the store, above which another is asked: a node that
+ * is cut off from the store keeps the map that it had. Five times a healthy node's at most. */
+#define VIEW_AGE_MAX_MS 500
+
 struct router_shell;
 
 enum view_state { VIEW_CLOSED, VIEW_OPENING, VIEW_RESTING, VIEW_ASKING };
@@ -48,6 +52,7 @@ struct view {
     bool refresh;    /* something waits for a newer map */
     bool refreshing; /* the answer awaited is to a refresh */
     uint32_t stale;  /* refreshes in a row that brought nothing */
+    uint32_t aged;   /* answers in a row from sources that are cut off from the store */
     bool warned;     /* that no node answers: once until one does */
     uint64_t polls;
     uv_timer_t timer;

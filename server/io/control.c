@@ -98,7 +98,8 @@ static void plans_get(struct control_call *call) {
 static void cluster_map(struct control_call *call) {
     const struct cluster_state *state = membership_state(call->control->membership);
     struct writer writer = control_reply_begin(call->control, call->msgid);
-    cluster_view_write(&writer, &state->map, &state->plans);
+    cluster_view_write(&writer, &state->map, &state->plans,
+                       membership_age_ms(call->control->membership));
     control_call_reply(call, &writer);
 }
 

@@ -124,6 +124,7 @@ static void on_beat(void *ctx, redisReply *reply) {
     if (reply->elements != 4) {
         return;
     }
+    membership->beat_answered_ns = membership->beat_sent_ns;
     uint64_t before = membership->state->map.epoch.number + membership->state->plans.version;
     state_adopt(membership, reply->element[1], reply->element[2]);
     beat_tell(membership, reply->element[3]);
@@ -231,6 +232,7 @@ struct membership *membership_open(uv_loop_t *loop, const struct membership_opti
     membership->control = options->control;
     membership->shard_count = options->shard_count;
     membership->shards = options->shards;
+    membership->beat_answered_ns = clock_monotonic_ns(); /* the lease was taken just now */
     membership->state = cluster_state_create();
     membership->scratch = malloc(SCRATCH_BYTES);
     membership->members = calloc(NODES_MAX, sizeof *membership->members);
@@ -262,6 +264,10 @@ struct membership *membership_open(uv_loop_t *loop, const struct membership_opti
 void membership_start(struct membership *membership) {
     uint64_t every_ms = membership->settings->lease_ttl_ns / 10000000;
     uv_timer_start(&membership->timer, on_timer, 0, every_ms > 0 ? every_ms : 1);
+}
+
+uint64_t membership_age_ms(const struct membership *membership) {
+    return (clock_monotonic_ns() - membership->beat_answered_ns) / 1000000;
 }
 
 bool membership_store_up(const struct membership *membership) {

@@ -71,6 +71,9 @@ struct bytes membership_info(struct membership *membership);
 /* Starts the heartbeats. */
 void membership_start(struct membership *membership);
 
+/* Milliseconds since a heartbeat was last answered. */
+uint64_t membership_age_ms(const struct membership *membership);
+
 bool membership_store_up(const struct membership *membership);
 
 /* The state in force; borrowed until the loop's next turn. */

@@ -28,7 +28,7 @@ struct membership {
     uint32_t handles_open;
     bool beating;    /* a heartbeat is outstanding */
     bool beat_again; /* another was asked for meanwhile */
-    uint64_t beats_sent, beat_sent_ns;
+    uint64_t beats_sent, beat_sent_ns, beat_answered_ns;
     struct name absent[NODES_MAX];
     bool closing;
     bool map_refused; /* the stored map was unreadable: said once */

@@ -136,8 +136,15 @@ static void on_wake(uv_timer_t *timer) {
 
 /* --- what arrives from outside ------------------------------------------------------------- */
 
+uint64_t shard_loop_age_ms(const struct shard_loop *loop) {
+    return loop->store_lost_ns == 0 ? 0 : (clock_monotonic_ns() - loop->store_lost_ns) / 1000000;
+}
+
 static void on_store_event(void *ctx, struct shard_event *event) {
     struct shard_loop *loop = ctx;
+    if (event->kind == SHARD_EVENT_STORE) {
+        loop->store_lost_ns = event->store.up ? 0 : clock_monotonic_ns();
+    }
     if (loop->shard != NULL) {
         shard_loop_step(loop, event);
     }

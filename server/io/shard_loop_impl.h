@@ -25,7 +25,8 @@ struct shard_loop {
     bool started;
     bool exiting;
     bool stopped_said;
-    bool seal_asked; /* to be told when everything sealed is written */
+    uint64_t store_lost_ns; /* monotonic; 0: the store is there */
+    bool seal_asked;        /* to be told when everything sealed is written */
     uint64_t seal_token;
     uv_loop_t loop;
     uv_timer_t wake_timer;
@@ -51,6 +52,9 @@ struct shard_loop {
 
 /* Feeds the shard one event and performs its update. */
 void shard_loop_step(struct shard_loop *loop, struct shard_event *event);
+
+/* Milliseconds since the store was last there, for cluster.map. */
+uint64_t shard_loop_age_ms(const struct shard_loop *loop);
 
 /* The endpoint's handler. */
 struct endpoint_handler shard_requests_handler(struct shard_loop *loop);

@@ -139,7 +139,7 @@ static void view_send(struct shard_loop *loop, const struct endpoint_caller *cal
                       uint32_t msgid) {
     struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
     reply_write_head(&writer, msgid);
-    cluster_view_write(&writer, &loop->state->map, &loop->state->plans);
+    cluster_view_write(&writer, &loop->state->map, &loop->state->plans, shard_loop_age_ms(loop));
     reply_send(loop, caller, &writer);
 }
 

@@ -194,6 +194,7 @@ static void test_damaged_maps_are_refused_or_whole(void **state) {
 static void test_cluster_view_comes_back(void **state) {
     struct workspace *workspace = *state;
     struct fault fault;
+    uint64_t age_ms;
     struct plan plan = {.name = name_of(bytes_of_text("free")),
                         .on_unavailable = POLICY_ALLOW,
                         .generation_count = 1};
@@ -203,24 +204,25 @@ static void test_cluster_view_comes_back(void **state) {
     workspace->plans.default_at = 0;
     map_make(&workspace->map, 2, 2, 8);
     struct writer writer = writer_of(workspace->memory, sizeof workspace->memory);
-    cluster_view_write(&writer, &workspace->map, &workspace->plans);
-    assert_int_equal(
-        cluster_view_read(writer_bytes(&writer), &workspace->copy, &workspace->plans_copy, &fault),
-        CODE_OK);
+    cluster_view_write(&writer, &workspace->map, &workspace->plans, 321);
+    assert_int_equal(cluster_view_read(writer_bytes(&writer), &workspace->copy,
+                                       &workspace->plans_copy, &age_ms, &fault),
+                     CODE_OK);
     assert_true(maps_same(&workspace->map, &workspace->copy));
+    assert_int_equal(age_ms, 321);
     assert_int_equal(workspace->plans_copy.version, 5);
     assert_int_equal(workspace->plans_copy.default_at, 0);
     assert_int_equal(workspace->plans_copy.plans[0].on_unavailable, POLICY_ALLOW);
 
     writer = writer_of(workspace->memory, sizeof workspace->memory);
-    cluster_view_write(&writer, NULL, &workspace->plans);
-    assert_int_equal(
-        cluster_view_read(writer_bytes(&writer), &workspace->copy, &workspace->plans_copy, &fault),
-        CODE_OK);
+    cluster_view_write(&writer, NULL, &workspace->plans, 0);
+    assert_int_equal(cluster_view_read(writer_bytes(&writer), &workspace->copy,
+                                       &workspace->plans_copy, &age_ms, &fault),
+                     CODE_OK);
     assert_int_equal(workspace->copy.epoch.number, 0);
     for (uint32_t size = 0; size < writer.size; size++) {
         assert_int_not_equal(cluster_view_read(bytes_of(workspace->memory, size), &workspace->copy,
-                                               &workspace->plans_copy, &fault),
+                                               &workspace->plans_copy, &age_ms, &fault),
                              CODE_OK);
     }
 }

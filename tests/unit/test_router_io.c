@@ -149,8 +149,9 @@ static void test_the_map_and_the_status_can_be_asked_for(void **state) {
     struct map *map = calloc(1, sizeof *map);
     struct plan_set *plans = calloc(1, sizeof *plans);
     struct fault fault;
+    uint64_t age_ms;
     struct reply reply = call_method(fixture, METHOD_CLUSTER_MAP);
-    assert_int_equal(cluster_view_read(reply.result, map, plans, &fault), CODE_OK);
+    assert_int_equal(cluster_view_read(reply.result, map, plans, &age_ms, &fault), CODE_OK);
     assert_int_equal(map->epoch.number, 1);
     assert_int_equal(plans->plan_count, 2);
     free(map);

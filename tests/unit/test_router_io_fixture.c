@@ -42,7 +42,7 @@ static void on_shard_request(void *ctx, struct endpoint *endpoint,
     reply_write_head(&writer, request.msgid);
     if (request.method == METHOD_CLUSTER_MAP) {
         shard->polls_seen++;
-        cluster_view_write(&writer, shard->fixture->map, shard->fixture->plans);
+        cluster_view_write(&writer, shard->fixture->map, shard->fixture->plans, 0);
     } else {
         takes_answer(shard, &writer, &request);
     }
