@@ -114,6 +114,7 @@ void slots_own(struct shard *shard, const uint8_t *bits) {
         slot->wanted = wanted;
         if (!wanted) {
             shard->counters.slots_owned--;
+            slot->to_seal = false;
             slot_disown(shard, slot);
             continue;
         }
@@ -129,6 +130,7 @@ void slots_seal(struct shard *shard, const uint8_t *bits) {
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         struct shard_slot *slot = &shard->slots[i];
         bool sealed = (bits[i / 8] >> (i % 8) & 1) != 0;
+        slot->to_seal = sealed && slot->wanted;
         if (sealed && slot->state == SLOT_SERVING) {
             slot_move(shard, slot, SLOT_SEALED);
             snapshot_hurry(shard, slot);
@@ -191,6 +193,9 @@ static void page_loaded(struct shard *shard, struct shard_slot *slot,
     if (shard->counters.slots_serving == shard->counters.slots_owned) {
         shard_notice_add(shard, SHARD_NOTICE_SERVING, shard_slot_at(shard, slot), (struct bytes){0},
                          "");
+    }
+    if (slot->to_seal) {
+        slot_move(shard, slot, SLOT_SEALED);
     }
 }
 

@@ -38,6 +38,7 @@ struct shard_slot {
     uint8_t state;    /* enum slot_state */
     uint8_t op_kind;
     bool wanted;      /* the map gives it to this shard */
+    bool to_seal;     /* it is to be handed over: SEALED as soon as it would be SERVING */
     bool overdue;     /* a new snapshot is to begin as soon as the one under way is through */
     bool keys_loaded; /* LOADING: on to the buckets */
     bool discard;     /* RELEASING: nothing is to be written any more */
