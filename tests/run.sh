@@ -126,7 +126,7 @@ integration() { # integration PRESET ARGS...
 }
 
 tidy() {
-    git ls-files '*.c' 2>/dev/null | grep -v '^tests/' |
+    git ls-files '*.c' 2>/dev/null | grep -vE '^(tests|bench)/' |
         xargs -P "$jobs" -n 4 clang-tidy --quiet -p build/clang 2>&1 |
         { grep -vE '^[0-9]+ warnings? (generated|treated as)|^Suppressed|^Use -header-filter' || true; }
     return "${PIPESTATUS[2]}"
