@@ -3,8 +3,8 @@
  *
  *     shard_step(shard, event, update): event in -> state changes -> update out
  *
- * The store counts as away until a STORE event says that it is there, and the first PLANS event must
- * come before the first OWN.
+ * The store counts as away until a STORE event says that it is there, and the first PLANS event
+ * must come before the first OWN.
  *
  * No clock, allocator, socket, library or log in here: time comes with each event, memory from
  * options.memory in large pieces, and everything that must happen outside is in the update. The
@@ -22,8 +22,8 @@
  *       |               v                           v                        v
  *       +---------------+---------------------------+-------------------- RELEASING
  *                                                        (last writes acknowledged)
- *   A store that FENCES a slot's write has a newer owner: the slot's buckets are dropped at once and
- *   it starts again at FENCING if the map still gives it to this shard.
+ *   A store that FENCES a slot's write has a newer owner: the slot's buckets are dropped at once
+ *   and it starts again at FENCING if the map still gives it to this shard.
  *
  * Guarantees:
  *   - every item of a TAKES event gets exactly one result, in order, in that step's update;
@@ -79,14 +79,14 @@ struct shard_options {
 /* --- events ------------------------------------------------------------------------------- */
 
 enum shard_event_kind {
-    SHARD_EVENT_TAKES,   /* callers' takes, peeks, refunds */
-    SHARD_EVENT_OWN,     /* the map gives this shard exactly these slots */
-    SHARD_EVENT_PLANS,   /* a plan set replaces the one before */
-    SHARD_EVENT_STORED,  /* the store has answered an operation */
-    SHARD_EVENT_STORE,   /* the store's link came up or was lost (outstanding: FAILED first) */
-    SHARD_EVENT_ADMIN,   /* an operator's request */
-    SHARD_EVENT_TICK,    /* time has come (wake_at_ns) */
-    SHARD_EVENT_STOP,    /* decide no more, write everything */
+    SHARD_EVENT_TAKES,  /* callers' takes, peeks, refunds */
+    SHARD_EVENT_OWN,    /* the map gives this shard exactly these slots */
+    SHARD_EVENT_PLANS,  /* a plan set replaces the one before */
+    SHARD_EVENT_STORED, /* the store has answered an operation */
+    SHARD_EVENT_STORE,  /* the store's link came up or was lost (outstanding: FAILED first) */
+    SHARD_EVENT_ADMIN,  /* an operator's request */
+    SHARD_EVENT_TICK,   /* time has come (wake_at_ns) */
+    SHARD_EVENT_STOP,   /* decide no more, write everything */
 };
 
 struct shard_item {
@@ -179,9 +179,9 @@ struct shard_op {
 
 /* What key.show tells. Names are copies. */
 struct shard_key_info {
-    bool resident; /* a bucket exists; else it is full */
-    bool dirty;    /* not yet written */
-    struct name plan;       /* in force for takes that name none; size 0: none */
+    bool resident;           /* a bucket exists; else it is full */
+    bool dirty;              /* not yet written */
+    struct name plan;        /* in force for takes that name none; size 0: none */
     struct name bucket_plan; /* the bucket's; size 0: inline */
     bool assigned;
     uint32_t limit_count;
@@ -192,7 +192,7 @@ struct shard_key_info {
 
 struct shard_admin_reply {
     uint64_t token;
-    enum reason reason; /* NONE: done */
+    enum reason reason;         /* NONE: done */
     struct shard_key_info info; /* SHOW */
 };
 
