@@ -1,6 +1,8 @@
 """Takes end to end: through the router and at the shards, under every kind of plan."""
 
+import json
 import os
+import signal
 import subprocess
 import time
 import unittest
@@ -350,6 +352,57 @@ class PolicyTest(ClusterTest):
                              "degraded answers spent nothing")
 
 
+class RoutersTest(ClusterTest):
+    """Routers hold no state: any number of them is one."""
+
+    cluster_options = {"nodes": 2, "shards": 1}
+
+    def router(self, name, *args):
+        router = Router(self.cluster.directory, self.cluster.nodes, args, name=name).start()
+        self.addCleanup(router.end)
+        return router
+
+    def test_two_routers_share_the_buckets(self):
+        key = self.new_key()
+        with self.cluster.connect() as one, self.router("second").connect() as other:
+            wait_for("the second router knows the map",
+                     lambda: not other.take(self.new_key(), 0, INLINE).degraded)
+            left = [connection.take(key, 1, INLINE).remaining for connection in (one, other) * 3]
+        self.assertEqual(left, [6, 5, 4, 3, 2, 1])
+
+    def test_overload_is_an_answer(self):
+        """More takes than may wait, for shards that do not answer: the rest is refused at once."""
+        router = self.router("small", "--pending", "4096")
+        with router.connect() as connection:
+            wait_for("the router knows the map",
+                     lambda: not connection.take(self.new_key(), 0, INLINE).degraded)
+            for node in self.cluster.nodes:
+                os.kill(node.pid, signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                ids = [connection.send("take", b"over-%d" % i, 1, "slow", {"deadline_ms": 1000})
+                       for i in range(6000)]
+                answers = {"degraded": 0, "OVERLOADED": 0}
+                overloaded_s = 0
+                for request_id in reversed(ids):
+                    try:
+                        answers["degraded"] += connection.result(request_id)[5] & 1
+                    except RpcError as error:
+                        answers[error.code] += 1
+                        overloaded_s = max(overloaded_s, time.monotonic() - began)
+            finally:
+                for node in self.cluster.nodes:
+                    os.kill(node.pid, signal.SIGCONT)
+            # A signal takes its time: the very first may still have met a shard that ran.
+            self.assertLessEqual(answers["degraded"], 4096)
+            self.assertGreater(answers["degraded"], 4000)
+            self.assertGreater(answers["OVERLOADED"], 1800)
+            self.assertLess(overloaded_s, 1.0 * SLOW)
+            wait_for("it works again",
+                     lambda: not connection.take(self.new_key(), 1, INLINE).degraded)
+        self.cluster.wait_ready()
+
+
 class NngcatTest(ClusterTest):
     """Debian's nngcat, which knows nothing of Sluice, as the caller."""
 
@@ -438,7 +491,6 @@ class CtlTest(ClusterTest):
             self.assertEqual(status, 0, "%s: %s%s" % (words, out, err))
             self.assertTrue(out.strip(), words)
         status, out, err = self.cluster.ctl("--json", "key", "show", "ctl-2")
-        import json
         self.assertEqual(json.loads(out)["plan"], "fast")
         status, out, err = self.cluster.ctl("--help")
         self.assertEqual(status, 0)
