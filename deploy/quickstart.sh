@@ -221,6 +221,18 @@ node_names() {
 
 find_programs() { [ -n "$bin" ] || bin=$repo/build/release/bin; }
 
+build_release() {
+    local pid log=$dir/log/build.log
+    (cd "$repo" && cmake --preset release && cmake --build --preset release) >"$log" 2>&1 9>&- &
+    pid=$!
+    while [ -t 1 ] && kill -0 "$pid" 2>/dev/null; do # on a terminal: how far it is
+        printf '\r%-10s %s' "" "$(grep -oE '^\[[0-9]+/[0-9]+\]' "$log" | tail -n 1)"
+        sleep 0.2
+    done
+    [ ! -t 1 ] || printf '\r\033[K'
+    wait "$pid"
+}
+
 prepare_programs() {
     local program
     if [ -z "$bin" ]; then
@@ -228,8 +240,7 @@ prepare_programs() {
         step packages "checking what is installed"
         "$repo/deploy/install-deps.sh" || fail "see above; then run this again"
         step build "release, into build/release (the first time takes about a minute)"
-        if ! (cd "$repo" && cmake --preset release && cmake --build --preset release) \
-            >"$dir/log/build.log" 2>&1; then
+        if ! build_release; then
             show_log build
             fail "the build failed; all of its output is in $dir/log/build.log"
         fi
@@ -341,12 +352,13 @@ A cluster of $nodes nodes with $shards shards each is running. Try next, from $r
   $ctl --control $router status
   $ctl --control tcp://127.0.0.1:$control_port_1 nodes
 
-With nng's own tool, which knows nothing of Sluice (take 1 token of key "alice"):
+With nng's own tool, which knows nothing of Sluice (apt install nng-utils). In the answer \\xc0\\x96
+means no error and six results; the first of them is \\xc3, granted, or \\xc2, refused:
 
   printf '\\x94\\x00\\x01\\xa4take\\x91\\xa5alice' > take.bin
-  nngcat --req --dial $router --file take.bin --msgpack
+  nngcat --req --dial $router --file take.bin --quoted
 
-In Python, with nothing but a socket and msgpack:
+In Python (/usr/bin/python3), with nothing but a socket and msgpack (apt install python3-msgpack):
 
   import socket, struct, msgpack
   s = socket.create_connection(("127.0.0.1", $router_port)); s.sendall(b"\\0SP\\0\\0\\x30\\0\\0"); s.recv(8)
