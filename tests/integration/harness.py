@@ -43,6 +43,7 @@ SANITIZER_REPORT = re.compile(
 
 # A token in an hour: what was spent stays spent for the length of a test.
 HOUR_MS = 3600 * 1000
+INLINE = {"rate": 1, "period_ms": HOUR_MS, "burst": 7}
 PLANS = {
     "default": "slow",
     "plans": [
@@ -269,7 +270,8 @@ class Cluster:
                 node.start()
             self.router.start()
             with self.control() as control:
-                wait_for("all nodes are alive", lambda: self._alive_count(control) == len(self.nodes))
+                wait_for("all nodes are alive",
+                         lambda: self._alive_count(control) == len(self.nodes))
                 control.call("cluster.init", {"slots": self.slots})
                 version = control.call("plans.apply", self.plans)["version"]
             self.wait_ready()

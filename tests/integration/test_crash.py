@@ -160,7 +160,7 @@ class CrashTest(unittest.TestCase):
         self.close_cluster()
 
     def test_nng_client_outlives_the_router(self):
-        """nngcat asks on, once a second, across the router's death: nng connects again by itself."""
+        """nngcat asks on, once a second, across the router's death: nng connects again."""
         cluster = self.open_cluster(nodes=1)
         body = cluster.directory + "/take.bin"
         with open(body, "wb") as file:

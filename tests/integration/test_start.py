@@ -221,7 +221,8 @@ class SharedMachineTest(ClusterTest):
         try:
             with node.control() as control:
                 status = control.call("node.status")
-                self.assertEqual(sum(shard["counters"]["slots_owned"] for shard in status["shards"]), 0)
+                owned = [shard["counters"]["slots_owned"] for shard in status["shards"]]
+                self.assertEqual(sum(owned), 0)
             self.assertEqual(node.terminate(), 0)
         finally:
             node.end()
