@@ -49,7 +49,7 @@ is_installed() {
 }
 
 apt_knows() {
-    LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
+    [[ $(LC_ALL=C apt-cache policy "$1" 2>/dev/null) == *"Candidate: "[^\(]* ]]
 }
 
 # Prints the one of the alternatives "a|b" to install; nothing if one of them is installed.

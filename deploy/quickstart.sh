@@ -221,6 +221,18 @@ node_names() {
 
 find_programs() { [ -n "$bin" ] || bin=$repo/build/release/bin; }
 
+build_release() {
+    local pid log=$dir/log/build.log
+    (cd "$repo" && cmake --preset release && cmake --build --preset release) >"$log" 2>&1 9>&- &
+    pid=$!
+    while [ -t 1 ] && kill -0 "$pid" 2>/dev/null; do # on a terminal: how far it is
+        printf '\r%-10s %s' "" "$(grep -oE '^\[[0-9]+/[0-9]+\]' "$log" | tail -n 1)"
+        sleep 0.2
+    done
+    [ ! -t 1 ] || printf '\r\033[K'
+    wait "$pid"
+}
+
 prepare_programs() {
     local program
     if [ -z "$bin" ]; then
@@ -228,8 +240,7 @@ prepare_programs() {
         step packages "checking what is installed"
         "$repo/deploy/install-deps.sh" || fail "see above; then run this again"
         step build "release, into build/release (the first time takes about a minute)"
-        if ! (cd "$repo" && cmake --preset release && cmake --build --preset release) \
-            >"$dir/log/build.log" 2>&1; then
+        if ! build_release; then
             show_log build
             fail "the build failed; all of its output is in $dir/log/build.log"
         fi
@@ -286,41 +297,58 @@ start_router() {
 # Without a map nobody owns anything; without plans a take that names none has no terms.
 create_cluster() {
     local control=tcp://127.0.0.1:$control_port_1 tries
+    created=no
     if ! "$bin/sluicectl" --control "$control" map >"$dir/log/map.log" 2>&1; then
         for ((tries = 0; ; tries++)); do # the nodes see each other's leases a moment after starting
             [ "$(alive_nodes "$control")" -lt "$nodes" ] && [ $tries -lt 100 ] || break
             sleep 0.1
         done
-        "$bin/sluicectl" --control "$control" init >"$dir/log/init.log" 2>&1 || {
+        if "$bin/sluicectl" --control "$control" init >"$dir/log/init.log" 2>&1; then
+            created=yes
+            step cluster "initialised: $(tr '\n' ' ' <"$dir/log/init.log")"
+        elif ! grep -q CONFLICT "$dir/log/init.log"; then # that is: there is a map already
             show_log init
             fail "the cluster could not be initialised"
-        }
-        step cluster "initialised: $(tr '\n' ' ' <"$dir/log/init.log")"
+        fi
     fi
-    if ! "$bin/sluicectl" --control "$control" --json plans show 2>/dev/null |
-        grep -qE '"version": ?[1-9]'; then
-        "$bin/sluicectl" --control "$control" plans apply "$repo/deploy/plans/example.yaml" \
-            >"$dir/log/plans.log" 2>&1 || {
+    if ! answer_has '"version": ?[1-9]' --control "$control" --json plans show; then
+        "$bin/sluicectl" --control "$control" plans apply --base 0 \
+            "$repo/deploy/plans/example.yaml" >"$dir/log/plans.log" 2>&1 || {
             show_log plans
             fail "the example plans could not be applied"
         }
         step plans "applied deploy/plans/example.yaml"
     fi
 }
+
+# answer_has EXPRESSION WORDS...: sluicectl's answer is read whole before it is searched: a pipe to
+# grep -q would break under it.
+answer_has() {
+    local answer expression=$1
+    shift
+    answer=$("$bin/sluicectl" "$@" 2>/dev/null) || return 1
+    grep -qE "$expression" <<<"$answer"
+}
+
 alive_nodes() {
     { "$bin/sluicectl" --control "$1" --json nodes 2>/dev/null || true; } |
         grep -oE '"alive": ?true' | wc -l
 }
 
 first_takes() {
-    local ctl="$bin/sluicectl --router tcp://127.0.0.1:$router_port" tries words
+    local ctl="$bin/sluicectl --router tcp://127.0.0.1:$router_port" tries words takes
     # The router learns the map, and the shards their slots, a moment after it was made.
     for ((tries = 0; tries < 100; tries++)); do
-        ! $ctl --json peek alice --plan free 2>/dev/null | grep -qE '"degraded": ?false' || break
+        ! answer_has '"degraded": ?false' --router "tcp://127.0.0.1:$router_port" --json peek alice \
+            --rate 1 || break
         sleep 0.1
     done
+    # Keys and plans may have changed since the first start: only a key and a limit of this start's
+    # own are sure to be granted then.
+    takes=("take key-of-$$ --rate 5 --period-ms 1000 --burst 10")
+    [ $created = no ] || takes=("take alice" "take bob 10 --plan premium" "${takes[@]}")
     say
-    for words in "take alice" "take bob 10 --plan premium" "take carol --rate 5 --period-ms 1000 --burst 10"; do
+    for words in "${takes[@]}"; do
         say "\$ sluicectl $words"
         $ctl $words || {
             show_log router
@@ -341,12 +369,13 @@ A cluster of $nodes nodes with $shards shards each is running. Try next, from $r
   $ctl --control $router status
   $ctl --control tcp://127.0.0.1:$control_port_1 nodes
 
-With nng's own tool, which knows nothing of Sluice (take 1 token of key "alice"):
+With nng's own tool, which knows nothing of Sluice (apt install nng-utils). In the answer \\xc0\\x96
+means no error and six results; the first of them is \\xc3, granted, or \\xc2, refused:
 
   printf '\\x94\\x00\\x01\\xa4take\\x91\\xa5alice' > take.bin
-  nngcat --req --dial $router --file take.bin --msgpack
+  nngcat --req --dial $router --file take.bin --quoted
 
-In Python, with nothing but a socket and msgpack:
+In Python (/usr/bin/python3), with nothing but a socket and msgpack (apt install python3-msgpack):
 
   import socket, struct, msgpack
   s = socket.create_connection(("127.0.0.1", $router_port)); s.sendall(b"\\0SP\\0\\0\\x30\\0\\0"); s.recv(8)

@@ -33,11 +33,9 @@ static void *mailbox_take(struct mailbox *mailbox) {
 static void on_wake(uv_async_t *wake) {
     struct mailbox *mailbox = wake->data;
     for (int i = 0; i < MAILBOX_BATCH; i++) {
-        if (mailbox->closed)
-            return;
         void *message = mailbox_take(mailbox);
         if (message == NULL)
-            return;
+            return; /* always so once it was closed */
         mailbox->on_message(mailbox->ctx, message);
     }
     if (!mailbox->closed)

@@ -172,7 +172,7 @@ static void why_set(struct redis_link *link, const char *what, const char *detai
 static void on_context_gone(void *ctx, const redisAsyncContext *context) {
     struct redis_link *link = ctx;
     link_falls(link);
-    commands_fail(link);
+    commands_fail(link); /* hiredis 0.14 has called back for each by now, 1.2 has not */
     link->context = NULL;
     if (link->state == REDIS_STATE_CLOSED) {
         link_free_if_done(link);

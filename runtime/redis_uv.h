@@ -10,7 +10,8 @@
 #include <uv.h>
 
 /* Lets `loop` drive `context` from now on. `on_gone` is called once, when hiredis is about to free
- * the context, after all its callbacks; its error text is still readable. False: not attached. */
+ * the context; its error text is still readable. Callbacks of commands may follow (with
+ * hiredis 1.x). False: not attached. */
 bool redis_uv_attach(redisAsyncContext *context, uv_loop_t *loop,
                      void (*on_gone)(void *ctx, const redisAsyncContext *context), void *ctx);
 

@@ -43,8 +43,8 @@ mkdir -p "$logs"
 
 child=
 on_end() {
-    # The integration runner ends everything that it started when it is told to end.
-    if [ -n "$child" ] && kill -TERM "$child" 2>/dev/null; then wait "$child" 2>/dev/null; fi
+    # The child leads a session of its own, so that all that it has started can be told to end.
+    if [ -n "$child" ] && kill -TERM -- "-$child" 2>/dev/null; then wait "$child" 2>/dev/null; fi
 }
 trap on_end EXIT
 trap 'exit 130' INT
@@ -54,7 +54,7 @@ trap 'exit 143' TERM
 run() {
     local log=$1
     shift
-    "$@" >"$log" 2>&1 </dev/null &
+    setsid "$@" >"$log" 2>&1 </dev/null &
     child=$!
     wait "$child"
     local status=$?
@@ -126,7 +126,7 @@ integration() { # integration PRESET ARGS...
 }
 
 tidy() {
-    git ls-files '*.c' 2>/dev/null | grep -v '^tests/' |
+    git ls-files '*.c' 2>/dev/null | grep -vE '^(tests|bench)/' |
         xargs -P "$jobs" -n 4 clang-tidy --quiet -p build/clang 2>&1 |
         { grep -vE '^[0-9]+ warnings? (generated|treated as)|^Suppressed|^Use -header-filter' || true; }
     return "${PIPESTATUS[2]}"
@@ -167,7 +167,7 @@ if build dev; then
 fi
 
 if [ $quick = no ]; then
-    if build clang && wanted tidy; then part tidy tidy; fi
+    if build clang && wanted tidy; then part tidy bash -c "jobs=$jobs; $(declare -f tidy); tidy"; fi
     export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
     export TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp"
     sanitized asan

@@ -30,7 +30,7 @@
  *   A SEALED slot decides nothing and writes what it has: once all is acknowledged its exact state
  *   is in the store, and the map may give it to another shard.
  *   A store that FENCES a slot's write has a newer owner: the slot's buckets are dropped at once
- * and it starts again at FENCING if the map still gives it to this shard.
+ *   and it starts again at FENCING if the map still gives it to this shard.
  *
  * Guarantees:
  *   - every item of a TAKES event gets exactly one result, in order, in that step's update;

@@ -76,8 +76,8 @@ void sweep_step(struct shard *shard) {
             budget -= looked + 1;
         } else if (slot->state == SLOT_SERVING) {
             struct sweep sweep = {.shard = shard, .slot = slot};
-            budget -= table_scan(&slot->buckets, &shard->sweep_cursor, SWEEP_STRETCH, sweep_visit,
-                                 &sweep);
+            budget -= table_scan(&slot->buckets, &shard->arena, &shard->sweep_cursor, SWEEP_STRETCH,
+                                 sweep_visit, &sweep);
         } else {
             shard->sweep_cursor = 0;
             budget--;
@@ -117,8 +117,8 @@ void sweep_rewrite(struct shard *shard) {
         struct shard_slot *slot = &shard->slots[shard->rewrite_slot];
         if (slot->rewrite) {
             struct sweep sweep = {.shard = shard, .slot = slot};
-            budget -= table_scan(&slot->buckets, &shard->rewrite_cursor, SWEEP_STRETCH,
-                                 rewrite_visit, &sweep);
+            budget -= table_scan(&slot->buckets, &shard->arena, &shard->rewrite_cursor,
+                                 SWEEP_STRETCH, rewrite_visit, &sweep);
         } else {
             shard->rewrite_cursor = 0;
             budget--;
@@ -165,7 +165,8 @@ static bool reclaim_key(void *ctx, uint32_t *ref) {
 static uint32_t reclaim_table(struct sweep *sweep, struct table *table, table_visit_fn *visit,
                               uint32_t budget) {
     while (table->count > 0 && budget > 0) {
-        uint32_t looked = table_scan(table, &sweep->slot->cursor, SWEEP_STRETCH, visit, sweep);
+        uint32_t looked = table_scan(table, &sweep->shard->arena, &sweep->slot->cursor,
+                                     SWEEP_STRETCH, visit, sweep);
         budget -= looked < budget ? looked : budget;
     }
     if (table->count == 0) {

@@ -253,11 +253,14 @@ static uint32_t ring_scan(struct table *table, struct ring ring, uint64_t from, 
     return looked;
 }
 
-uint32_t table_scan(struct table *table, uint64_t *cursor, uint32_t positions,
+uint32_t table_scan(struct table *table, struct arena *arena, uint64_t *cursor, uint32_t positions,
                     table_visit_fn *visit, void *ctx) {
     if (table->now.entries == NULL) {
         *cursor = 0;
         return 1;
+    }
+    for (uint32_t moved = 0; moved < positions; moved += TABLE_MOVES) {
+        table_advance(table, arena);
     }
     uint64_t from = *cursor;
     uint64_t to = from + ((uint64_t)positions << (32 - table->now.bits));

@@ -83,9 +83,9 @@ void table_remove(struct table *table, struct arena *arena, uint32_t tag, uint32
 void table_replace(struct table *table, uint32_t tag, uint32_t ref, uint32_t replacement);
 
 /* Visits the entries of the next stretch of tag space, about `positions` long, from *cursor (0 at
- * first), and moves *cursor on; it is 0 again when the pass is complete. Returns the positions
- * looked at, at least 1. */
-uint32_t table_scan(struct table *table, uint64_t *cursor, uint32_t positions,
+ * first), and moves *cursor on; it is 0 again when the pass is complete. Brings a resize on by as
+ * many positions before. Returns the positions looked at, at least 1. */
+uint32_t table_scan(struct table *table, struct arena *arena, uint64_t *cursor, uint32_t positions,
                     table_visit_fn *visit, void *ctx);
 
 #endif

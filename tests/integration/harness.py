@@ -43,6 +43,7 @@ SANITIZER_REPORT = re.compile(
 
 # A token in an hour: what was spent stays spent for the length of a test.
 HOUR_MS = 3600 * 1000
+INLINE = {"rate": 1, "period_ms": HOUR_MS, "burst": 7}
 PLANS = {
     "default": "slow",
     "plans": [
@@ -269,10 +270,14 @@ class Cluster:
                 node.start()
             self.router.start()
             with self.control() as control:
-                wait_for("all nodes are alive", lambda: self._alive_count(control) == len(self.nodes))
+                wait_for("all nodes are alive",
+                         lambda: self._alive_count(control) == len(self.nodes))
                 control.call("cluster.init", {"slots": self.slots})
-                control.call("plans.apply", self.plans)
+                version = control.call("plans.apply", self.plans)["version"]
             self.wait_ready()
+            with self.connect() as router:  # it asks once a second
+                wait_for("the router knows the plans' policies", lambda: router.call(
+                    "cluster.status")["plans_version"] >= version)
         except BaseException:
             self.report()
             self.end()
@@ -309,7 +314,7 @@ class Cluster:
     def connect(self):
         return self.router.connect()
 
-    def wait_ready(self, plan_version=None):
+    def wait_ready(self):
         """Until the router gets an owner's answer for every slot, under the plans in force."""
         keys = [b"ready-%d" % i for i in range(4000)]  # several for each slot, nearly surely
         limit = {"rate": 1, "period_ms": 1000, "burst": 1}

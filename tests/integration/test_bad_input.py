@@ -7,10 +7,10 @@ import socket
 
 import msgpack
 
-from harness import PLANS, ClusterTest, say
+from harness import INLINE, PLANS, ClusterTest, say
 from sp_client import Closed, Connection, RpcError, address_of
 
-LIMIT = {"rate": 1, "period_ms": 3600000, "burst": 100}
+LIMIT = dict(INLINE, burst=100)
 MOST = 1 << 48
 
 DOORS = ("router", "shard")

@@ -3,14 +3,18 @@
 The plan refills a token in an hour, so that a key's level is its burst minus what was spent.
 """
 
+import os
 import random
+import signal
 import subprocess
 import time
 import unittest
 
-from harness import PLANS, QUICK, SLOW, SMOKE, SNAPSHOT_S, Cluster, ctl, say, wait_for
+import msgpack
+
+from harness import QUICK, SLOW, SMOKE, SNAPSHOT_S, Cluster, Node, say, wait_for
 from load import Load
-from sp_client import RpcError
+from sp_client import Connection, RpcError
 
 BURST = 1000
 KEY_COUNT = 2000 if SMOKE else 10000 if QUICK else 100000
@@ -31,6 +35,15 @@ def spend(cluster, keys, seed):
                 assert answer.allowed and not answer.degraded, answer
                 left[take[0]] = answer.remaining
     return left
+
+
+def wait_stored(cluster, count):
+    """Until the store holds that many buckets. Returns the seconds it took: many at once take
+    longer than an interval to write."""
+    began = time.monotonic()
+    with cluster.redis.client() as client:
+        wait_for("%d buckets are stored" % count, lambda: client.bucket_count() == count, 10)
+    return time.monotonic() - began
 
 
 def differences(before, after):
@@ -54,7 +67,7 @@ class CrashTest(unittest.TestCase):
     def test_kill_node_under_load(self):
         cluster = self.open_cluster(nodes=2)
         before = spend(cluster, self.keys, seed=1)
-        time.sleep(SNAPSHOT_S + WRITE_S)
+        wait_stored(cluster, len(self.keys))
         dead = cluster.nodes[0]
         cluster_map = cluster.map()
         busy = [b"busy-%04d" % i for i in range(500)]
@@ -109,15 +122,15 @@ class CrashTest(unittest.TestCase):
         """All at once, with nobody left to remember but the store."""
         cluster = self.open_cluster(nodes=2)
         before = spend(cluster, self.keys, seed=2)
-        time.sleep(SNAPSHOT_S + WRITE_S)
+        stored_s = wait_stored(cluster, len(self.keys))
         for node in cluster.nodes:
             node.kill9()
         began = time.monotonic()
         for node in cluster.nodes:
             node.start()
         cluster.wait_ready()
-        say("%d buckets back in %.2f s after both nodes were killed" %
-            (len(self.keys), time.monotonic() - began))
+        say("%d buckets stored %.2f s after the last take, and back %.2f s after both nodes were "
+            "killed" % (len(self.keys), stored_s, time.monotonic() - began))
         self.assertEqual(differences(before, cluster.levels(self.keys, "slow")), [])
         self.close_cluster()
 
@@ -147,9 +160,8 @@ class CrashTest(unittest.TestCase):
         self.close_cluster()
 
     def test_nng_client_outlives_the_router(self):
-        """nngcat asks on, once a second, across the router's death: nng connects again by itself."""
+        """nngcat asks on, once a second, across the router's death: nng connects again."""
         cluster = self.open_cluster(nodes=1)
-        import msgpack
         body = cluster.directory + "/take.bin"
         with open(body, "wb") as file:
             file.write(msgpack.packb([0, 1, "take", [b"nng", 1, "slow"]]))
@@ -267,17 +279,14 @@ class CrashTest(unittest.TestCase):
     def test_a_restarted_node_shuts_out_its_paused_self(self):
         """A paused process of the same node wakes after its successor took over: the fence refuses
         its writes, so what the successor granted stays granted."""
-        import os
-        import signal
         cluster = self.open_cluster(nodes=1, shards=1)
         node = cluster.nodes[0]
         before = spend(cluster, self.keys[:500], seed=8)
-        time.sleep(SNAPSHOT_S + WRITE_S)
+        wait_stored(cluster, 500)
         # Dirty, then paused before it can write.
         spend(cluster, self.keys[:500], seed=9)
         os.kill(node.pid, signal.SIGSTOP)
         try:
-            from harness import Node
             successor = Node(cluster.directory, "n1", cluster.redis.url, 1, name="n1-successor")
             cluster.processes.insert(0, successor)
             wait_for("the lease has expired", lambda: not self.lease(cluster), 10)
@@ -289,13 +298,44 @@ class CrashTest(unittest.TestCase):
             os.kill(node.pid, signal.SIGCONT)
         time.sleep(1.0)
         self.assertTrue(successor.alive)
-        from sp_client import Connection
         with Connection(successor.shard_url(0)) as direct:
             for key in self.keys[:500]:
                 left = direct.peek(key, 0, "slow").remaining
                 self.assertLessEqual(left, before[key])
         self.assertRegex(node.log() + b"", rb"(?i)fence|lease|another")
         cluster.end()
+
+    def test_a_node_comes_back_elsewhere(self):
+        """At other ports than the map says: the map follows, and routers with it."""
+        cluster = self.open_cluster(nodes=2)
+        before = spend(cluster, self.keys[:1000], seed=10)
+        epoch = cluster.map()["epoch"]
+        self.assertEqual(cluster.nodes[0].terminate(), 0)
+        moved = Node(cluster.directory, "n1", cluster.redis.url, name="n1-elsewhere")
+        cluster.nodes[0] = moved
+        cluster.processes.insert(0, moved)
+        moved.start()
+        cluster.wait_ready()
+        self.assertEqual(differences(before, cluster.levels(self.keys[:1000], "slow")), [])
+        self.assertGreater(cluster.map()["epoch"], epoch)
+        self.close_cluster()
+
+    def test_paused_node(self):
+        """One that neither answers nor breaks its connections: the policy answers in time."""
+        cluster = self.open_cluster(nodes=1)
+        os.kill(cluster.nodes[0].pid, signal.SIGSTOP)
+        try:
+            with cluster.connect() as connection:
+                for plan, allowed in (("slow", False), ("open", True)):
+                    began = time.monotonic()
+                    take = connection.take(b"paused", 1, plan, {"deadline_ms": 100})
+                    late_s = time.monotonic() - began - 0.1
+                    self.assertEqual((take.allowed, take.degraded), (allowed, True))
+                    self.assertLess(late_s, 0.1 * SLOW)
+        finally:
+            os.kill(cluster.nodes[0].pid, signal.SIGCONT)
+        cluster.wait_ready()
+        self.close_cluster()
 
     def lease(self, cluster):
         with cluster.redis.client() as client:

@@ -1,4 +1,4 @@
-"""The quickstart script in a directory of its own, and the README's first takes as they are printed.
+"""The quickstart in a directory of its own, and the README's first takes as they are printed.
 
 Uses built programs (--bin), so that nothing is installed or built here.
 """
@@ -105,7 +105,8 @@ class QuickstartTest(unittest.TestCase):
         examples = readme_examples()
         self.assertEqual(sorted(examples), ["c", "install", "nngcat", "python", "sluicectl"])
         prefix = os.path.join(self.directory, "installed")
-        install = examples.pop("install").replace("build/release", BUILD).replace("~/.local", prefix)
+        install = examples.pop("install").replace("build/release", BUILD).replace("~/.local",
+                                                                                  prefix)
         work = os.path.join(self.directory, "work")
         os.mkdir(work)
         for name, text in sorted(examples.items()):
@@ -138,7 +139,7 @@ def runs(pid):
 
 
 def readme_examples():
-    """The first-take blocks of README.md by name: a fenced block after <!-- first take: NAME -->."""
+    """README.md's blocks by name: each follows a line <!-- first take: NAME -->."""
     with open(os.path.join(REPO, "README.md")) as file:
         text = file.read()
     return {name: textwrap.dedent(block) for name, block in re.findall(

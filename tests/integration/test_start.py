@@ -1,14 +1,18 @@
 """Programs that cannot start say why and how to mend it, and harm nobody who runs."""
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
-from harness import SLOW, ClusterTest, Node, Redis, end_all, free_ports, program, say, wait_for
+from harness import (SLOW, ClusterTest, Node, Process, Redis, Router, end_all, free_ports, program,
+                     say, wait_for)
+from sp_client import RpcError, connect_when_up
 
 # Seconds within which a program that cannot start has said so.
 SOON_S = 10 * SLOW
@@ -107,8 +111,6 @@ class StoreTest(unittest.TestCase):
     def test_something_else_there(self):
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
-        import threading
-
         def answer():
             try:
                 peer, _ = listener.accept()
@@ -131,6 +133,23 @@ class StoreTest(unittest.TestCase):
         with node.control() as control:
             wait_for("it runs nevertheless", lambda: control.call("node.status")["store"]["up"])
         self.assertEqual(node.terminate(), 0)
+
+    def test_flag_variable_and_file_in_this_order(self):
+        redis = Redis(self.directory).start()
+        path = os.path.join(self.directory, "node.yaml")
+        with open(path, "w") as file:
+            file.write("node_id: of-the-file\nshards: 3\nredis: %s\nlog_json: true\n" % redis.url)
+        control = "tcp://127.0.0.1:%d" % free_ports()
+        node = Process("node", [program("sluice-node"), "--config", path, "--listen",
+                                "tcp://127.0.0.1:%d" % free_ports(3), "--control", control],
+                       self.directory, {"SLUICE_NODE_ID": "of-the-variable", "SLUICE_SHARDS": "2",
+                                        "SLUICE_CONTROL": "tcp://127.0.0.1:1"}).start()
+        with connect_when_up(control) as connection:
+            status = connection.call("node.status")
+        self.assertEqual((status["node"], len(status["shards"])), ("of-the-variable", 2))
+        self.assertEqual(node.terminate(), 0)
+        lines = [json.loads(line) for line in node.log().splitlines()]
+        self.assertTrue(any("of-the-variable" in str(line.values()) for line in lines))
 
     def test_password(self):
         redis = Redis(self.directory, password="correct-horse").start()
@@ -202,15 +221,14 @@ class SharedMachineTest(ClusterTest):
         try:
             with node.control() as control:
                 status = control.call("node.status")
-                self.assertEqual(sum(shard["counters"]["slots_owned"] for shard in status["shards"]), 0)
+                owned = [shard["counters"]["slots_owned"] for shard in status["shards"]]
+                self.assertEqual(sum(owned), 0)
             self.assertEqual(node.terminate(), 0)
         finally:
             node.end()
 
     def test_a_router_before_its_nodes(self):
         """It waits; takes are answered unavailable in time, and it works once a node is there."""
-        from harness import Router
-        from sp_client import RpcError
         router = Router(self.cluster.directory, self.cluster.nodes, name="early")
         router.argv[router.argv.index("--nodes") + 1] = "tcp://127.0.0.1:%d" % free_ports()
         router.start()

@@ -40,6 +40,7 @@ static void on_reply(void *ctx, redisReply *reply) {
     struct user *user = ctx;
     if (reply == NULL) {
         user->nulls++;
+        assert_true(user->link == NULL || !redis_link_is_up(user->link));
         if (user->link != NULL)
             user->sent_in_null += user_send(user, "PING", NULL);
         return;
@@ -47,8 +48,10 @@ static void on_reply(void *ctx, redisReply *reply) {
     user->replies++;
     if (reply->str != NULL)
         snprintf(user->text, sizeof user->text, "%s", reply->str);
-    if (user->close_on_reply && user->link != NULL)
+    if (user->close_on_reply && user->link != NULL) {
         user_link_close(user);
+        user->nulls_at_close = user->nulls;
+    }
 }
 
 static void on_number(void *ctx, redisReply *reply) {

@@ -13,6 +13,7 @@ struct user {
     uint64_t ups, downs, downs_when_up;
     uint64_t replies, nulls; /* with something in them, and without */
     uint64_t nulls_at_down;  /* how many had come when on_down came */
+    uint64_t nulls_at_close; /* how many when a handler had closed the link */
     uint64_t sent_in_null;   /* commands accepted from within a NULL reply: must stay 0 */
     uint64_t next;           /* the number the next reply must have */
     bool out_of_order, closed;

@@ -122,15 +122,15 @@ static void closing_sends_what_is_queued(void **state) {
     echo.amplify = 0;
     nng_socket socket = question_send(place.url);
     wait_for(&echo, &echo.turns, 1);
-    endpoint_reply(echo.endpoint, &echo.last, bytes_of_text("late"));
-    echo_close_start(&echo);
+    size_t size = 100000;
+    char *reply = malloc(size);
+    memset(reply, 'r', size);
+    endpoint_reply(echo.endpoint, &echo.last, bytes_of(reply, size));
     echo_close(&echo);
-    char reply[16];
-    size_t size = sizeof reply;
     nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, 5000);
     assert_int_equal(nng_recv(socket, reply, &size, 0), 0);
-    assert_int_equal(size, 4);
-    assert_memory_equal(reply, "late", 4);
+    assert_int_equal(size, 100000);
+    free(reply);
     nng_close(socket);
     place_remove(&place);
 }
@@ -145,7 +145,8 @@ static void a_reply_to_a_gone_caller_harms_nobody(void **state) {
     wait_for(&echo, &echo.turns, 1);
     struct endpoint_caller gone = echo.last;
     nng_close(socket);
-    loop_run_ms(&echo.loop, 20);
+    while (endpoint_counters(echo.endpoint)->connections_open > 0)
+        loop_run_ms(&echo.loop, 1);
     endpoint_reply(echo.endpoint, &gone, bytes_of_text("for nobody"));
     endpoint_reply(echo.endpoint, &gone, bytes_of_text("twice")); /* at most one counts */
     endpoint_flush(echo.endpoint);
@@ -156,6 +157,25 @@ static void a_reply_to_a_gone_caller_harms_nobody(void **state) {
     echo.amplify = 1;
     struct nng_client client = {.url = place.url, .contexts = 300, .rounds = 2, .size = 40};
     client_assert_right(&echo, &client);
+    echo_close(&echo);
+    place_remove(&place);
+}
+
+static void a_stale_caller_gets_nothing(void **state) {
+    struct place place;
+    struct echo echo;
+    place_make(&place);
+    echo_open(&echo, place.url);
+    echo.amplify = 0;
+    nng_socket socket = question_send(place.url);
+    wait_for(&echo, &echo.turns, 1);
+    struct endpoint_caller stale = echo.last; /* who had this context the round before */
+    stale.generation--;
+    endpoint_reply(echo.endpoint, &stale, bytes_of_text("for another"));
+    assert_int_equal(endpoint_counters(echo.endpoint)->replies_dropped, 1);
+    assert_false(endpoint_caller_is_local(echo.endpoint, &stale));
+    assert_true(endpoint_caller_is_local(echo.endpoint, &echo.last));
+    nng_close(socket);
     echo_close(&echo);
     place_remove(&place);
 }
@@ -179,6 +199,7 @@ static void stopped_it_takes_in_nothing_and_still_replies(void **state) {
     endpoint_flush(echo.endpoint);
     char reply[16];
     size_t size = sizeof reply;
+    wait_for(&echo, &endpoint_counters(echo.endpoint)->connections_refused, 1);
     nng_socket_set_ms(first, NNG_OPT_RECVTIMEO, 5000);
     assert_int_equal(nng_recv(first, reply, &size, 0), 0);
     assert_memory_equal(reply, "late", 4);
@@ -213,6 +234,7 @@ int main(void) {
         cmocka_unit_test(the_oversize_are_answered_and_the_connection_stays),
         cmocka_unit_test(closing_sends_what_is_queued),
         cmocka_unit_test(a_reply_to_a_gone_caller_harms_nobody),
+        cmocka_unit_test(a_stale_caller_gets_nothing),
         cmocka_unit_test(stopped_it_takes_in_nothing_and_still_replies),
         cmocka_unit_test(a_taken_place_says_so),
     };

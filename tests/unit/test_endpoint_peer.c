@@ -178,6 +178,7 @@ static void a_truncated_request_is_forgotten(void **state) {
     while (counters_of(&echo)->connections_open > 0)
         uv_run(&echo.loop, UV_RUN_ONCE);
     assert_int_equal(echo.requests, 0);
+    assert_int_equal(echo.turns, 0); /* no turn without a request */
     echo_close(&echo);
 }
 
@@ -197,23 +198,33 @@ static void idle_peers_hold_no_buffers(void **state) {
     echo_close(&echo);
 }
 
+#define ASKED_BYTES 60012
+
+/* The frame of one request, no two of which are alike. */
+static void asked_write(uint8_t frame[ASKED_BYTES], uint32_t number) {
+    struct sp_header header;
+    sp_header_of_id(&header, number);
+    sp_length_write(frame, ASKED_BYTES - SP_LENGTH_SIZE);
+    memcpy(frame + SP_LENGTH_SIZE, header.bytes, header.size);
+    for (uint32_t i = 12; i < ASKED_BYTES; i++)
+        frame[i] = (uint8_t)((number * 7919 + i) * 2654435761u >> 13);
+}
+
 /* Asks until the endpoint takes no more, never reading a reply. Bytes it was sent. */
 static size_t ask_until_stuck(struct echo *echo, int fd) {
     const struct sp_peer *peer = peer_of(echo); /* the one at `fd` came first */
-    enum { BODY = 60000 };
-    static const uint8_t zeros[BODY];
-    uint8_t frame[12 + BODY];
+    uint8_t frame[ASKED_BYTES];
     size_t sent_total = 0, offset = 0;
     int stuck = 0;
-    sp_length_write(frame, 4 + BODY);
-    memcpy(frame + 8, "\x80\0\0\1", 4);
-    memcpy(frame + 12, zeros, BODY);
+    asked_write(frame, 0);
     /* The kernel's buffers fill in bursts: stuck is who stays so and is not read from. */
     while (stuck < 20 || (stuck < LOOP_WAIT_MS && peer->reading)) {
         ssize_t sent = send(fd, frame + offset, sizeof frame - offset, MSG_DONTWAIT | MSG_NOSIGNAL);
         stuck = sent > 0 ? 0 : stuck + 1;
         offset = (offset + (sent > 0 ? (size_t)sent : 0)) % sizeof frame;
         sent_total += sent > 0 ? (size_t)sent : 0;
+        if (sent > 0 && offset == 0)
+            asked_write(frame, (uint32_t)(sent_total / sizeof frame));
         if (stuck > 0)
             uv_sleep(1);
         uv_run(&echo->loop, UV_RUN_NOWAIT);
@@ -252,11 +263,16 @@ static void who_reads_again_is_read_from_again(void **state) {
     struct sp_peer *peer = peer_of(&echo);
     size_t sent = ask_until_stuck(&echo, fd);
     assert_false(peer->reading);
-    uint64_t whole = sent / 60012;
-    uint8_t *replies = malloc(whole * 60012);
-    assert_true(raw_receive(&echo, fd, replies, whole * 60012));
+    uint64_t whole = sent / ASKED_BYTES;
+    uint8_t *replies = malloc(whole * ASKED_BYTES);
+    assert_true(raw_receive(&echo, fd, replies, whole * ASKED_BYTES));
     assert_true(peer->reading);
     assert_int_equal(echo.requests, whole);
+    for (uint32_t i = 0; i < whole; i++) {
+        uint8_t frame[ASKED_BYTES];
+        asked_write(frame, i);
+        assert_memory_equal(replies + (size_t)i * ASKED_BYTES, frame, ASKED_BYTES);
+    }
     free(replies);
     close(fd);
     echo_close(&echo);

@@ -187,6 +187,7 @@ static void handlers_may_close_the_link(void **state) {
     assert_true(loop_wait(&user.loop, loop_wait_flag, &user.closed));
     assert_int_equal(user.replies, 1);
     assert_int_equal(user.nulls, 9);
+    assert_int_equal(user.nulls_at_close, 9);
     user_close(&user);
 
     user_open(&user, server.url, NULL);

@@ -182,6 +182,39 @@ static void test_taken_while_its_delete_is_outstanding(void **state) {
     assert_non_null(fixture_stored(&fixture, "a", false));
 }
 
+static void test_deleted_then_full_again_needs_no_second_delete(void **state) {
+    fixture_take(&fixture, "a", 2, NULL);
+    fixture_pass(&fixture, 100 * MS);
+    fixture.hold = true;
+    fixture_pass(&fixture, 3 * SECOND);
+    assert_int_equal(fixture.removal_count, 1);
+    fixture_take(&fixture, "a", 7, NULL);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    fixture_verb(&fixture, VERB_REFUND, "a", 7, NULL);
+    fixture.hold = false;
+    fixture_pass(&fixture, 3 * SECOND);
+    assert_int_equal(fixture.removal_count, 1);
+    assert_int_equal(counters()->buckets, 0);
+}
+
+/* More buckets than one step looks at, all written long ago, and the slot is just being let go. */
+static void test_a_slot_is_not_let_go_before_it_is_written_again(void **state) {
+    const uint32_t count = SHARD_SWEEP_ENTRIES + 1500;
+    take_many(0, count, 20);
+    fixture_pass(&fixture, 200 * MS);
+    assert_int_equal(fixture_records(&fixture), count);
+    take_many(count, 1, 20);
+    fixture.hold = true;
+    fixture_own(&fixture, fixture_slot(&fixture, "key-0"), false);
+    fixture_store(&fixture, false, false);
+    fixture.record_count = 0;
+    fixture.hold = false;
+    fixture_store(&fixture, true, true);
+    fixture_pass(&fixture, 200 * MS);
+    assert_int_equal(fixture_records(&fixture), count + 1);
+    assert_int_equal(counters()->buckets, 0);
+}
+
 static void test_never_written_needs_no_delete(void **state) {
     fixture_inline(&fixture, "a", 1, (struct limit){1000, SECOND, 10}); /* full after 1 ms */
     fixture_pass(&fixture, 10 * SECOND);
@@ -259,6 +292,8 @@ int main(void) {
         TEST(test_a_restarted_server_gets_everything_again, open_usual),
         TEST(test_full_buckets_leave_memory_and_store, open_usual),
         TEST(test_taken_while_its_delete_is_outstanding, open_usual),
+        TEST(test_deleted_then_full_again_needs_no_second_delete, open_usual),
+        TEST(test_a_slot_is_not_let_go_before_it_is_written_again, open_one_slot),
         TEST(test_never_written_needs_no_delete, open_usual),
         TEST(test_a_bucket_that_grows_while_it_is_written, open_usual),
         TEST(test_stop_writes_everything_then_says_so, open_usual),

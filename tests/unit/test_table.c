@@ -146,7 +146,7 @@ static void test_scan_meets_all_while_the_table_changes(void **state) {
     for (uint32_t pass = 0; pass < 20; pass++) {
         memset(seen, 0, sizeof seen);
         do {
-            table_scan(&setup.table, &cursor, 64, see, NULL);
+            table_scan(&setup.table, &setup.arena, &cursor, 64, see, NULL);
             for (uint32_t i = 0; i < 400; i++) {
                 uint32_t item = fixed + random_next(&setup) % (ITEMS - fixed);
                 if (present[item] == (pass % 2 == 1)) {
@@ -184,7 +184,7 @@ static void test_scan_may_remove(void **state) {
             }
             uint64_t cursor = 0;
             do {
-                table_scan(&setup.table, &cursor, 3, see_and_drop_odd, NULL);
+                table_scan(&setup.table, &setup.arena, &cursor, 3, see_and_drop_odd, NULL);
             } while (cursor != 0);
             for (uint32_t i = 0; i < count; i++) {
                 assert_true(seen[i] >= 1);
