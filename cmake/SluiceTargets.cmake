@@ -7,6 +7,7 @@ target_compile_definitions(sluice_flags INTERFACE _GNU_SOURCE SLUICE_VERSION="${
 target_include_directories(sluice_flags INTERFACE "${PROJECT_SOURCE_DIR}")
 target_compile_options(sluice_flags INTERFACE
     -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
+    -UNDEBUG # asserts stay on, whatever the build type
     -Wwrite-strings -Wundef -Wformat=2 -Wno-unused-parameter -fno-common -fno-strict-aliasing
     $<$<BOOL:${SLUICE_WERROR}>:-Werror>)
 if(SLUICE_SANITIZE)

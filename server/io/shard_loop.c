@@ -61,13 +61,14 @@ static void status_tell(struct shard_loop *loop, uint64_t token) {
 
 static void notice_log(struct shard_loop *loop, const struct shard_notice *notice) {
     switch (notice->kind) {
-    case SHARD_NOTICE_UNREADABLE:
+    case SHARD_NOTICE_UNREADABLE: {
+        struct log_quoted key;
         log_error(&loop->log,
-                  "slot %u: the record of key \"%.*s\" cannot be read (%s); takes on it are "
-                  "refused until: sluicectl key reset",
-                  notice->slot.index, (int)notice->key.size, (const char *)notice->key.data,
-                  notice->text);
+                  "slot %u: the record of key %s cannot be read (%s); takes on it are refused "
+                  "until: sluicectl key reset",
+                  notice->slot.index, log_quote(&key, notice->key), notice->text);
         break;
+    }
     case SHARD_NOTICE_FENCED:
         log_warn(&loop->log, "slot %u: a newer owner has raised the fence; its buckets are dropped",
                  notice->slot.index);
