@@ -12,7 +12,7 @@ static const struct {
     [HANDOVER_REACHING] = {"reaching", MOVE(HANDOVER_SEALING) | MOVE(HANDOVER_IDLE)},
     [HANDOVER_SEALING] = {"sealing", MOVE(HANDOVER_CHANGING) | MOVE(HANDOVER_IDLE)},
     [HANDOVER_CHANGING] = {"changing", MOVE(HANDOVER_SETTLING)},
-    [HANDOVER_SETTLING] = {"settling", MOVE(HANDOVER_IDLE)},
+    [HANDOVER_SETTLING] = {"settling", MOVE(HANDOVER_CHANGING) | MOVE(HANDOVER_IDLE)},
 };
 
 void handover_init(struct handover *handover, struct bytes self) {
@@ -94,11 +94,13 @@ static void change(struct handover *handover, const struct handover_event *event
         next->owner[handover->slots[i].index] = target.index;
     }
     state_move(handover, HANDOVER_CHANGING);
+    handover->proposals++;
+    handover->proposed_on = map->epoch;
     handover->deadline_ns = 0;
     update->change = true;
 }
 
-static void settle(struct handover *handover, const struct handover_event *event,
+static void settle(struct handover *handover, const struct handover_event *event, struct map *next,
                    struct handover_update *update) {
     struct shard_id target = target_in(handover, event->map);
     uint32_t moved = 0;
@@ -107,9 +109,14 @@ static void settle(struct handover *handover, const struct handover_event *event
                  event->map->owner[handover->slots[i].index] == target.index;
     }
     bool all = moved == handover->slot_count;
+    bool overtaken = event->map->epoch.number > handover->proposed_on.number;
+    if (!all && overtaken && handover->proposals < HANDOVER_PROPOSALS_MAX) {
+        change(handover, event, next, update);
+        return;
+    }
     update->refresh = all;
     end(handover, event->now_ns, all ? CODE_OK : CODE_CONFLICT,
-        all ? "" : "another change of the map came first; the slots stay here", update);
+        all ? "" : "the map was not changed; the slots stay here", update);
 }
 
 static void late(struct handover *handover, uint64_t now_ns, struct handover_update *update) {
@@ -138,6 +145,7 @@ enum code handover_start(struct handover *handover, const struct map *map, const
     handover->target_node = node->id;
     handover->target_number = map->shards[target.index].number;
     handover->turn++;
+    handover->proposals = 0;
     state_move(handover, HANDOVER_REACHING);
     handover->deadline_ns = now_ns + HANDOVER_REACH_NS;
     update->reach = !bytes_equal(name_bytes(&node->id), name_bytes(&handover->self));
@@ -172,7 +180,7 @@ void handover_step(struct handover *handover, const struct handover_event *event
         break;
     case HANDOVER_EVENT_BEAT:
         if (handover->state == HANDOVER_SETTLING && event->beat >= handover->settles_at) {
-            settle(handover, event, update);
+            settle(handover, event, next, update);
         }
         break;
     case HANDOVER_EVENT_TIME:

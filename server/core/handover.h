@@ -12,13 +12,15 @@
  *     REACHING  is the target's node there at all?
  *     SEALING   our shards decide nothing on the slots and write what they have
  *     CHANGING  the map that gives the slots to the target is proposed (compare-and-set)
- *     SETTLING  a heartbeat sent after that shows which map is in force
+ *     SETTLING  a heartbeat sent after that shows which map is in force; if another change of the
+ *               map came first and the slots are still ours, the next is proposed (CHANGING again)
  *
  * Any failure unseals, and the slots stay where they were. What happened is read from the map in
  * force, never guessed: when the outcome of the change is unknown the slots stay sealed until a
  * heartbeat tells. A crash at any point leaves the old map or the new one: one owner.
  *
- * Bound: slots are sealed for at most HANDOVER_SEAL_NS, one change and one heartbeat.
+ * Bound: slots are sealed for at most HANDOVER_SEAL_NS, and HANDOVER_PROPOSALS_MAX times a change
+ * and a heartbeat; without other changes of the map, once.
  */
 #ifndef SLUICE_SERVER_CORE_HANDOVER_H
 #define SLUICE_SERVER_CORE_HANDOVER_H
@@ -33,6 +35,10 @@
 /* Slots of one handover: enough to move a cluster in few rounds, few enough that sealing, loading
  * and answering stay within a caller's deadline. */
 #define HANDOVER_SLOTS_MAX 64
+
+/* Proposals of one handover. Others may change the map at the same time, and one change wins each
+ * time; so many losses in a row mean that something else is wrong. */
+#define HANDOVER_PROPOSALS_MAX 8
 
 enum handover_state {
     HANDOVER_IDLE,
@@ -53,7 +59,9 @@ struct handover {
     uint32_t shards_outstanding; /* of ours, that have not yet said that they are sealed */
     uint64_t sealed_at_ns;
     uint64_t deadline_ns; /* REACHING, SEALING */
-    uint64_t settles_at;  /* SETTLING: the number of the first heartbeat that can tell */
+    uint32_t proposals;
+    struct epoch proposed_on; /* the epoch that the last proposal was to follow */
+    uint64_t settles_at;      /* SETTLING: the number of the first heartbeat that can tell */
 };
 
 enum handover_event_kind {

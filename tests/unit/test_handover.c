@@ -160,14 +160,42 @@ static void never_times_out_once_the_change_is_asked_for(void **state) {
     assert_false(f->update.unseal);
 }
 
-static void keeps_the_slots_when_another_change_won(void **state) {
+static void proposes_again_when_another_change_won(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    for (uint32_t i = 1; i < HANDOVER_PROPOSALS_MAX; i++) {
+        step(f, HANDOVER_EVENT_CHANGED, 0, 9 + i);
+        f->map.epoch.number++; /* somebody else's, which leaves the slots where they are */
+        step(f, HANDOVER_EVENT_BEAT, 0, 9 + i);
+        assert_true(f->update.change);
+        assert_false(f->update.unseal);
+        assert_int_equal(f->next.epoch.number, f->map.epoch.number + 1);
+        assert_int_equal(f->next.owner[1], 3);
+    }
+    step(f, HANDOVER_EVENT_CHANGED, 0, 99);
+    f->map.epoch.number++;
+    step(f, HANDOVER_EVENT_BEAT, 0, 99);
+    assert_over(f, CODE_CONFLICT, true);
+    assert_false(f->update.refresh);
+}
+
+static void keeps_the_slots_when_the_map_stays(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    step(f, HANDOVER_EVENT_CHANGED, 0, 9); /* the store was away */
+    step(f, HANDOVER_EVENT_BEAT, 0, 9);
+    assert_over(f, CODE_CONFLICT, true);
+}
+
+static void ends_when_the_change_that_won_took_the_slots(void **state) {
     struct fixture *f = *state;
     to_changing(f);
     step(f, HANDOVER_EVENT_CHANGED, 0, 9);
-    f->map.epoch.number = 8; /* somebody else's, which leaves the slots where they are */
+    f->map.epoch.number++;
+    f->map.owner[1] = 2;
     step(f, HANDOVER_EVENT_BEAT, 0, 9);
     assert_over(f, CODE_CONFLICT, true);
-    assert_false(f->update.refresh);
+    assert_false(f->update.change);
 }
 
 static void proposes_nothing_for_slots_it_lost(void **state) {
@@ -209,7 +237,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(ignores_what_an_earlier_one_sealed, setup, teardown),
         cmocka_unit_test_setup_teardown(never_times_out_once_the_change_is_asked_for, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(keeps_the_slots_when_another_change_won, setup, teardown),
+        cmocka_unit_test_setup_teardown(proposes_again_when_another_change_won, setup, teardown),
+        cmocka_unit_test_setup_teardown(keeps_the_slots_when_the_map_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(ends_when_the_change_that_won_took_the_slots, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(proposes_nothing_for_slots_it_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(proposes_nothing_for_a_target_that_left, setup, teardown),
         cmocka_unit_test_setup_teardown(ends_when_all_slots_are_gone_before_sealing, setup,
