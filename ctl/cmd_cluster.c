@@ -1,10 +1,6 @@
-/* init, status, map, nodes: the cluster as a whole. */
-#include <stdlib.h>
-
-#include "ctl/key_argument.h"
+/* init, status, nodes: the cluster as a whole. */
 #include "ctl/out.h"
 #include "ctl/rpc.h"
-#include "proto/cluster_view.h"
 
 /* Asks for a map-like result and makes it JSON; NULL with *code set if there is none. */
 static json_t *ask_json(const struct settings *settings, struct bytes request,
@@ -66,20 +62,21 @@ static const char *yes_no(const json_t *object, const char *member) {
 
 static void nodes_print(const struct settings *settings, const json_t *nodes) {
     struct table table;
-    table_init(&table, 8);
-    table_row(&table, (const char *const[]){"NODE", "ALIVE", "SHARDS", "SLOTS", "EPOCH", "PLANS",
-                                            "LEASE MS", "CONTROL"});
+    table_init(&table, 9);
+    table_row(&table, (const char *const[]){"NODE", "ALIVE", "SHARDS", "SLOTS", "WEIGHT", "EPOCH",
+                                            "PLANS", "LEASE MS", "CONTROL"});
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         const json_t *node = json_array_get(nodes, i);
-        char shards[24], slots[24], epoch[24], plans[24], lease[24];
+        char shards[24], slots[24], epoch[24], plans[24], lease[24], weight[24];
         snprintf(shards, sizeof shards, "%zu", json_array_size(json_object_get(node, "shards")));
         number_write(node, "slots_owned", slots);
+        number_write(node, "weight", weight);
         number_write(node, "epoch", epoch);
         number_write(node, "plans_version", plans);
         number_write(node, "lease_ms", lease);
         table_row(&table,
                   (const char *const[]){json_text(node, "id"), yes_no(node, "alive"), shards, slots,
-                                        epoch, plans, lease, json_text(node, "control")});
+                                        weight, epoch, plans, lease, json_text(node, "control")});
     }
     table_print(&table, settings);
 }
@@ -155,118 +152,8 @@ static enum exit_code nodes_run(const struct invocation *invocation) {
     return code;
 }
 
-/* --- map ------------------------------------------------------------------------------------ */
-
-/* The slots of a shard as runs, "0-341, 1000"; cut with "..." where they do not fit. */
-static void runs_write(const struct map *map, uint32_t shard, char *out, size_t capacity) {
-    size_t used = 0;
-    out[0] = '\0';
-    for (uint32_t at = 0; at < map->slot_count; at++) {
-        if (map->owner[at] != shard) {
-            continue;
-        }
-        uint32_t end = at;
-        while (end + 1 < map->slot_count && map->owner[end + 1] == shard) {
-            end++;
-        }
-        if (used + 20 > capacity) {
-            snprintf(out + used, capacity - used, "...");
-            return;
-        }
-        used += (size_t)(end == at ? snprintf(out + used, capacity - used, used ? ", %u" : "%u", at)
-                                   : snprintf(out + used, capacity - used,
-                                              used ? ", %u-%u" : "%u-%u", at, end));
-        at = end;
-    }
-}
-
-static void map_print(const struct settings *settings, const struct map *map) {
-    struct table table;
-    table_init(&table, 4);
-    table_row(&table, (const char *const[]){"SHARD", "ENDPOINT", "SLOTS", "WHICH"});
-    for (uint32_t i = 0; i < map->shard_count; i++) {
-        const struct map_shard *shard = &map->shards[i];
-        char name[NAME_BYTES_MAX + 16], slots[16], runs[120];
-        snprintf(name, sizeof name, "%s/%u", map->nodes[shard->node].id.text, shard->number);
-        snprintf(slots, sizeof slots, "%u",
-                 map_slots_owned(map, (struct shard_id){.index = (uint16_t)i}));
-        runs_write(map, i, runs, sizeof runs);
-        table_row(&table, (const char *const[]){name, shard->endpoint.text, slots, runs});
-    }
-    printf("epoch %llu, %u slots\n\n", (unsigned long long)map->epoch.number, map->slot_count);
-    table_print(&table, settings);
-    uint32_t nobody = map_slots_owned(map, SHARD_ID_NONE);
-    if (nobody > 0) {
-        printf("%swithout an owner: %u%s\n", color_on(settings, COLOR_RED), nobody,
-               color_off(settings));
-    }
-}
-
-/* Where one key lives. */
-static enum exit_code place_print(const struct invocation *invocation, const struct map *map) {
-    const struct settings *settings = &invocation->settings;
-    struct key_argument key;
-    if (!key_argument_read(invocation, invocation->arguments[0], &key)) {
-        return EXIT_USAGE;
-    }
-    struct slot slot = slot_of_hash(key_hash(key.bytes), map->slot_count);
-    struct shard_id owner = map_owner(map, slot);
-    const struct map_shard *shard =
-        owner.index == SHARD_ID_NONE.index ? NULL : &map->shards[owner.index];
-    const char *node = shard ? map->nodes[shard->node].id.text : NULL;
-    const char *endpoint = shard ? shard->endpoint.text : NULL;
-    if (settings->json) {
-        out_json(json_pack("{s:s, s:i, s:s?, s:s?}", "key", key.escaped, "slot", slot.index, "node",
-                           node, "endpoint", endpoint));
-    } else {
-        printf("%s  slot %u  %s  %s\n", key.escaped, slot.index, node ? node : "no owner",
-               endpoint ? endpoint : "");
-    }
-    return EXIT_DONE;
-}
-
-static enum exit_code map_show(const struct invocation *invocation, struct bytes result) {
-    const struct settings *settings = &invocation->settings;
-    struct map *map = malloc(sizeof *map);
-    struct plan_set *plans = malloc(sizeof *plans);
-    struct fault fault;
-    uint64_t age_ms;
-    enum exit_code code = EXIT_DONE;
-    if (map == NULL || plans == NULL) {
-        out_failure(settings, "no memory");
-        code = EXIT_UNREACHABLE;
-    } else if (cluster_view_read(result, map, plans, &age_ms, &fault) != CODE_OK) {
-        out_failure(settings, "the answer cannot be read: %s", fault.text);
-        code = EXIT_ANSWERED_ERROR;
-    } else if (settings->json && invocation->argument_count == 0) {
-        json_t *json = json_of_value(result);
-        out_json(json != NULL ? json : json_null());
-    } else if (map->epoch.number == 0) {
-        out_failure(settings, "there is no map yet: `sluicectl init` creates it");
-        code = EXIT_ANSWERED_ERROR;
-    } else if (invocation->argument_count > 0) {
-        code = place_print(invocation, map);
-    } else {
-        map_print(settings, map);
-    }
-    free(map);
-    free(plans);
-    return code;
-}
-
-static enum exit_code map_run(const struct invocation *invocation) {
-    struct rpc_answer answer;
-    enum exit_code code = rpc_ask_plain(&invocation->settings, METHOD_CLUSTER_MAP, &answer);
-    if (code == EXIT_DONE) {
-        code = map_show(invocation, answer.reply.result);
-    }
-    rpc_answer_fini(&answer);
-    return code;
-}
-
 static const struct argp_option init_options[] = {
     {"slots", OPTION_SLOTS, "N", 0, "partitions of the key space, a power of two (1024)", 0}, {0}};
-static const struct argp_option map_options[] = {OPTION_HEX_ROW, {0}};
 
 const struct command cluster_commands[] = {
     {NULL, "init", "create the map of a new cluster", NULL, 0, 0, init_options,
@@ -283,12 +170,6 @@ const struct command cluster_commands[] = {
      "  sluicectl status\n"
      "  sluicectl status --control tcp://127.0.0.1:7400",
      status_run},
-    {NULL, "map", "who owns which slots, or where a key lives", "[KEY]", 0, 1, map_options,
-     "Shows which shard owns which slots; with KEY, the slot and owner of that key.\v"
-     "Examples:\n"
-     "  sluicectl map\n"
-     "  sluicectl map alice",
-     map_run},
     {NULL, "nodes", "the nodes and their leases", NULL, 0, 0, NULL,
      "Lists the nodes: alive or not, their slots, and the versions they have.", nodes_run},
     {0},

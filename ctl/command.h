@@ -14,12 +14,14 @@
 /* X(name, number, meaning): what the shell gets. */
 #define EXITS(X)                                                                                   \
     X(DONE, 0, "done; of take, peek and refund: granted")                                          \
-    X(REFUSED, 1, "the take or peek was refused: too few tokens")                                  \
+    X(REFUSED, 1, "the take or peek was refused: too few tokens; or you said no when asked")       \
     X(USAGE, 2, "the command line is wrong")                                                       \
     X(UNREACHABLE, 3, "nobody could be reached, or the answer took too long")                      \
-    X(ANSWERED_ERROR, 4, "the cluster answered an error")                                          \
+    X(ANSWERED_ERROR, 4, "the cluster answered an error, or cannot do it as it stands")            \
     X(FILE, 5, "the plans file cannot be read, or has mistakes")                                   \
-    X(NOT_YET, 6, "the plans are in force, but not every live node has shown them in time")
+    X(NOT_YET, 6, "the plans are in force, but not every live node has shown them in time")        \
+    X(CANCELLED, 7, "another operator cancelled the rebalance, or took it over")                   \
+    X(INTERRUPTED, 130, "Ctrl-C ended the rebalance after the batch under way")
 
 enum exit_code {
 #define X(name, number, meaning) EXIT_##name = number,
@@ -50,6 +52,15 @@ struct command_options {
     uint64_t burst_tokens; /* 0: the rate */
     uint32_t deadline_ms;  /* 0: the server's default */
     uint32_t slot_count;   /* 0: the server's default */
+    bool yes;
+    bool resume;
+    bool by_load;
+    bool follow;
+    bool has_weight;
+    uint32_t weight;
+    uint32_t throttle_slots; /* a second; 0: none */
+    uint32_t batch_slots;    /* 0: as many as go */
+    uint32_t event_count;    /* 0: the server's default */
     bool has_base;
     uint64_t base;
 };
@@ -78,6 +89,11 @@ extern const struct command cluster_commands[];
 extern const struct command plans_commands[];
 extern const struct command key_commands[];
 extern const struct command node_commands[];
+extern const struct command weight_commands[];
+extern const struct command slot_commands[];
+extern const struct command map_commands[];
+extern const struct command rebalance_commands[];
+extern const struct command events_commands[];
 
 /* Keys of options that have no letter. */
 enum option_key {
@@ -97,6 +113,14 @@ enum option_key {
     OPTION_DRY_RUN,
     OPTION_NO_WAIT,
     OPTION_NONE,
+    OPTION_YES,
+    OPTION_RESUME,
+    OPTION_BY,
+    OPTION_THROTTLE,
+    OPTION_BATCH,
+    OPTION_WEIGHT,
+    OPTION_COUNT,
+    OPTION_FOLLOW,
 };
 
 /* "KEY as given, or in hexadecimal": for a command's table of options. */

@@ -19,7 +19,8 @@
 #define COMMANDS_MAX 32
 
 static const struct command *const families[] = {
-    take_commands, cluster_commands, plans_commands, key_commands, node_commands,
+    take_commands, cluster_commands, map_commands,       plans_commands, key_commands,
+    node_commands, weight_commands,  rebalance_commands, slot_commands,  events_commands,
 };
 
 static const struct argp_option global_options[] = {
@@ -42,6 +43,9 @@ static const char examples[] =
     "  sluicectl plans apply deploy/plans/example.yaml put plans in force\n"
     "  sluicectl take alice 5                          spend five tokens of alice\n"
     "  sluicectl status                                is everybody there?\n"
+    "  sluicectl map                                   who owns what, as a picture\n"
+    "  sluicectl rebalance                             let new nodes have their share\n"
+    "  sluicectl node drain n3                         move everything off a node\n"
     "\n";
 
 /* What one parse works on. */
@@ -108,7 +112,7 @@ static void commands_list(FILE *out, const char *family) {
             char words[64];
             snprintf(words, sizeof words, "%s%s%s", all[i]->family ? all[i]->family : "",
                      all[i]->family ? " " : "", all[i]->name);
-            fprintf(out, "  %-15s %s\n", words, all[i]->summary);
+            fprintf(out, "  %-17s %s\n", words, all[i]->summary);
         }
     }
 }
@@ -174,11 +178,11 @@ _Noreturn static void family_help(const char *family, bool asked) {
 static const struct command *command_find(int count, char **words, int *used) {
     const struct command *all[COMMANDS_MAX];
     uint32_t command_count = commands_all(all);
+    const struct command *single = NULL;
     bool is_family = false;
     for (uint32_t i = 0; i < command_count; i++) {
         if (all[i]->family == NULL && strcmp(all[i]->name, words[0]) == 0) {
-            *used = 1;
-            return all[i];
+            single = all[i];
         }
         if (text_same(all[i]->family, words[0])) {
             is_family = true;
@@ -187,6 +191,10 @@ static const struct command *command_find(int count, char **words, int *used) {
                 return all[i];
             }
         }
+    }
+    if (single != NULL) { /* `rebalance` is a command, and a family too */
+        *used = 1;
+        return single;
     }
     if (!is_family) {
         unknown_command(NULL, words[0]);

@@ -1,6 +1,7 @@
 /* Options of the command line: text in, checked values out. */
 #include <inttypes.h>
 
+#include "ctl/batches.h"
 #include "ctl/command.h"
 #include "ctl/text.h"
 #include "proto/bounds.h"
@@ -8,6 +9,9 @@
 
 /* Milliseconds of --timeout at most: an hour. Arbitrary, but safe. */
 #define TIMEOUT_MS_MAX 3600000
+
+/* Events that the cluster keeps. */
+#define EVENTS_MAX 1000
 
 static uint64_t number(const char *text, const char *option, uint64_t least, uint64_t most,
                        struct argp_state *state) {
@@ -66,6 +70,15 @@ static error_t flag_set(int key, struct command_options *options) {
     case OPTION_NONE:
         options->none = true;
         return 0;
+    case OPTION_YES:
+        options->yes = true;
+        return 0;
+    case OPTION_RESUME:
+        options->resume = true;
+        return 0;
+    case OPTION_FOLLOW:
+        options->follow = true;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -106,12 +119,43 @@ static error_t value_set(int key, const char *argument, struct argp_state *state
     }
 }
 
+/* Options of what moves slots and of events. */
+static error_t cluster_set(int key, const char *argument, struct argp_state *state,
+                           struct command_options *options) {
+    switch (key) {
+    case OPTION_BY:
+        options->by_load = strcmp(argument, "load") == 0;
+        if (!options->by_load && strcmp(argument, "slots") != 0) {
+            argp_error(state, "--by: expected slots or load, got \"%s\"", argument);
+        }
+        return 0;
+    case OPTION_THROTTLE:
+        options->throttle_slots = (uint32_t)number(argument, "--throttle", 1, SLOTS_MAX, state);
+        return 0;
+    case OPTION_BATCH:
+        options->batch_slots = (uint32_t)number(argument, "--batch", 1, BATCH_SLOTS_MAX, state);
+        return 0;
+    case OPTION_WEIGHT:
+        options->weight = (uint32_t)number(argument, "--weight", 1, WEIGHT_MAX, state);
+        options->has_weight = true;
+        return 0;
+    case OPTION_COUNT:
+        options->event_count = (uint32_t)number(argument, "--count", 1, EVENTS_MAX, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
 error_t option_set(int key, const char *argument, struct argp_state *state,
                    struct invocation *invocation) {
     error_t error = global_set(key, argument, state, &invocation->settings);
     if (error == ARGP_ERR_UNKNOWN) {
         error = flag_set(key, &invocation->options);
     }
-    return error == ARGP_ERR_UNKNOWN ? value_set(key, argument, state, &invocation->options)
+    if (error == ARGP_ERR_UNKNOWN) {
+        error = value_set(key, argument, state, &invocation->options);
+    }
+    return error == ARGP_ERR_UNKNOWN ? cluster_set(key, argument, state, &invocation->options)
                                      : error;
 }
