@@ -39,6 +39,9 @@ const char *control_url(const struct control *control);
 /* The answer of a shard to something that a call asked; borrowed. */
 void control_on_shard(struct control *control, const struct node_message *message);
 
+/* A heartbeat has come: changes of the map that this node has adopted are answered. */
+void control_on_beat(struct control *control);
+
 /* Freed from the loop; the membership must be closed before. */
 void control_close(struct control *control);
 

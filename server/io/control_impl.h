@@ -31,6 +31,8 @@ struct control_call {
     struct slot move_first;      /* slots.move, for the event */
     uint32_t move_count;
     struct name node;              /* slots.move, node.weight, node.remove: whom it is about */
+    uint32_t weight, weight_next;  /* node.weight, for the event */
+    uint64_t epoch_awaited;        /* node.*: answered when this node has adopted it; 0: no */
     struct shard_status *statuses; /* node.status: one a shard; owned */
 };
 

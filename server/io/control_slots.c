@@ -211,7 +211,27 @@ static void on_map_changed(void *ctx, enum code code, uint64_t number) {
     } else if (code != CODE_OK) {
         control_fail_away(call);
     } else {
-        epoch_reply(call, number);
+        struct membership *membership = call->control->membership;
+        if (call->method == METHOD_NODE_WEIGHT) {
+            membership_event(membership, "weight", "%s: %u -> %u from epoch %" PRIu64 " on",
+                             call->node.text, call->weight, call->weight_next, number);
+        } else {
+            membership_event(membership, "remove", "%s, from epoch %" PRIu64 " on", call->node.text,
+                             number);
+        }
+        /* Who asked will look at the map here next, and must find what was done. */
+        call->epoch_awaited = number;
+        control_on_beat(call->control);
+    }
+}
+
+void control_on_beat(struct control *control) {
+    uint64_t epoch = membership_state(control->membership)->map.epoch.number;
+    for (uint32_t i = 0; i < CONTROL_CALLS_MAX; i++) {
+        struct control_call *call = &control->calls[i];
+        if (call->taken && call->epoch_awaited != 0 && call->epoch_awaited <= epoch) {
+            epoch_reply(call, call->epoch_awaited);
+        }
     }
 }
 
@@ -268,9 +288,10 @@ void control_node_weight(struct control_call *call, struct bytes params) {
     }
     struct map *next = map_next(call);
     if (next != NULL) {
+        call->node = map->nodes[node].id;
+        call->weight = map->nodes[node].weight;
+        call->weight_next = weight;
         next->nodes[node].weight = weight;
-        membership_event(call->control->membership, "weight", "%s: %u -> %u",
-                         map->nodes[node].id.text, map->nodes[node].weight, weight);
         membership_replace_map(call->control->membership, next, on_map_changed, call);
         free(next);
     }
@@ -308,7 +329,6 @@ static void on_forgotten(void *ctx, enum code code, uint64_t number) {
         struct map *next = map_next(call);
         if (next != NULL) {
             map_node_remove(next, (uint32_t)node);
-            membership_event(call->control->membership, "remove", "%s", call->node.text);
             membership_replace_map(call->control->membership, next, on_map_changed, call);
             free(next);
         }

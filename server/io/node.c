@@ -64,8 +64,12 @@ static void on_released(void *ctx) {
     }
 }
 
+/* Handing over may take half of the time: the other half is for writing what is left. */
 static void on_stop_timer(uv_timer_t *timer) {
     struct node *node = timer->data;
+    if (surplus_give_up(&node->surplus)) {
+        return;
+    }
     log_error(&node->log, "%u of %u shards still have unwritten buckets; giving up on them",
               node->shard_count - node->shards_stopped, node->shard_count);
     node_end(node, NODE_UNWRITTEN);
@@ -119,11 +123,13 @@ void node_stop(struct node *node) {
         return;
     }
     node->stopping = true;
-    uv_timer_start(&node->stop_timer, on_stop_timer, node->settings->stop_timeout_ns / 1000000, 0);
+    uint64_t timeout_ms = node->settings->stop_timeout_ns / 1000000;
     if (node->settings->drain_on_stop) {
+        uv_timer_start(&node->stop_timer, on_stop_timer, timeout_ms / 2, timeout_ms / 2);
         log_info(&node->log, "stopping: handing all slots over");
         surplus_drain(&node->surplus, on_drained, node);
     } else {
+        uv_timer_start(&node->stop_timer, on_stop_timer, timeout_ms, 0);
         shards_stop(node);
     }
 }
@@ -258,12 +264,14 @@ static void on_beat(void *ctx, const struct beat *beat) {
     struct node *node = ctx;
     const struct map *map = &membership_state(node->membership)->map;
     handover_shell_on_beat(node->handover, beat);
+    control_on_beat(node->control);
     if (map->epoch.number > 0 && !node->ended) {
         self_publish(node, map);
     }
     if (node->settings->failover && !node->stopping) {
         takeover_on_beat(&node->takeover, beat);
     }
+    surplus_on_beat(&node->surplus, beat);
     if (node->stopping ? node->surplus.on_drained != NULL : node->settings->auto_rebalance) {
         surplus_step(&node->surplus);
     }

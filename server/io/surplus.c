@@ -13,6 +13,26 @@ void surplus_init(struct surplus *surplus, const char *node_id, const struct log
     surplus->handover = handover;
 }
 
+void surplus_on_beat(struct surplus *surplus, const struct beat *beat) {
+    memcpy(surplus->absent, beat->absent, beat->absent_count * sizeof beat->absent[0]);
+    surplus->absent_count = beat->absent_count;
+}
+
+/* The weights of the map, but nothing for those who could not take it. */
+static void weigh(const struct surplus *surplus, const struct map *map, int32_t self,
+                  struct placement *placement) {
+    placement_init(placement, map);
+    for (uint32_t i = 0; i < surplus->absent_count; i++) {
+        int32_t node = map_find_node(map, name_bytes(&surplus->absent[i]));
+        if (node >= 0 && node != self) {
+            placement->weights[node] = 0;
+        }
+    }
+    if (surplus->draining) {
+        placement->weights[self] = 0;
+    }
+}
+
 /* The first moves away from this node that share their target. */
 static uint32_t batch_pick(const struct surplus *surplus, struct slot *slots,
                            struct shard_id *target) {
@@ -25,10 +45,7 @@ static uint32_t batch_pick(const struct surplus *surplus, struct slot *slots,
     if (moves == NULL) {
         return 0;
     }
-    placement_init(&placement, map);
-    if (surplus->draining) {
-        placement.weights[self] = 0;
-    }
+    weigh(surplus, map, self, &placement);
     uint32_t count = surplus->draining ? placement_evacuate(&placement, moves)
                                        : placement_by_count(&placement, moves);
     for (uint32_t i = 0; i < count && picked < HANDOVER_SLOTS_MAX; i++) {
@@ -52,6 +69,12 @@ static void drained(struct surplus *surplus, bool empty) {
     }
 }
 
+bool surplus_give_up(struct surplus *surplus) {
+    bool under_way = surplus->on_drained != NULL;
+    drained(surplus, false);
+    return under_way;
+}
+
 static void on_handed_over(void *ctx, const struct fault *fault, uint64_t sealed_ns) {
     struct surplus *surplus = ctx;
     if (fault->code == CODE_OK) {
@@ -61,7 +84,7 @@ static void on_handed_over(void *ctx, const struct fault *fault, uint64_t sealed
         log_warn(&surplus->log, "a handover failed: %s", fault->text);
     }
     /* A drain goes on at once; a rebalance leaves the next batch to the next heartbeat. */
-    if (surplus->draining && fault->code == CODE_OK) {
+    if (surplus->on_drained != NULL && fault->code == CODE_OK) {
         surplus_step(surplus);
     }
 }
