@@ -30,7 +30,7 @@ void progress_start(struct progress *progress, const struct settings *settings) 
     progress->settings = settings;
     progress->live = !settings->json && isatty(STDOUT_FILENO);
     progress->started_ms = time_monotonic_ms();
-    progress->shown_ms = 0;
+    progress->shown_ms = progress->live ? 0 : progress->started_ms;
 }
 
 void progress_batch(struct progress *progress, uint32_t slots, uint64_t buckets,

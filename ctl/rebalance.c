@@ -124,7 +124,6 @@ static const struct {
             [MOVER_FAILED] = {"failed", EXIT_ANSWERED_ERROR}};
 
 static void end_say(const struct mover *mover, enum mover_end end) {
-    const struct settings *settings = mover->cluster->settings;
     const char *resume = mover->goal->kind == GOAL_DRAIN  ? "sluicectl node drain"
                          : mover->goal->kind == GOAL_MOVE ? "sluicectl slot move"
                                                           : "sluicectl rebalance --resume";
@@ -148,7 +147,6 @@ static void end_say(const struct mover *mover, enum mover_end end) {
     default:
         break;
     }
-    (void)settings;
 }
 
 static void summary_json(const struct mover *mover, enum mover_end end, json_t *plan) {

@@ -1,0 +1,5 @@
+# The parts of sluicectl that ask nobody.
+foreach(part IN ITEMS batches picture slots job)
+    sluice_test(ctl_${part} SOURCES "${CMAKE_CURRENT_LIST_DIR}/test_ctl_${part}.c"
+        LINK sluice_ctl_parts sluice_proto)
+endforeach()
