@@ -83,6 +83,12 @@ bool goal_check(const struct goal *goal, const struct cluster *cluster) {
     }
 }
 
+bool goal_target_alive(const struct goal *goal, const struct cluster *cluster) {
+    int32_t node =
+        goal->kind == GOAL_MOVE ? map_find_node(&cluster->map, goal->target.node) : INT32_MAX;
+    return node == INT32_MAX || (node >= 0 && cluster->alive[node]);
+}
+
 /* The wanted slots that are elsewhere, to the shard or to the target's shards in turn, the one
  * with the fewest slots first. */
 static uint32_t move_plan(const struct goal *goal, const struct map *map,

@@ -31,6 +31,9 @@ void goal_measure(struct goal *goal, struct cluster *cluster, uint64_t span_ms);
  * not alive, a slot out of range, the last node to be drained. */
 bool goal_check(const struct goal *goal, const struct cluster *cluster);
 
+/* MOVE: its node is in the map and alive. Of other goals always true: they choose targets. */
+bool goal_target_alive(const struct goal *goal, const struct cluster *cluster);
+
 /* The moves to make, sorted (moves_sort); `moves` has room for SLOTS_MAX. `ownerless` gets how many
  * slots nobody alive owns, who could hand them over: the cluster gives them away itself. */
 uint32_t goal_plan(const struct goal *goal, const struct cluster *cluster,

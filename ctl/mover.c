@@ -4,13 +4,14 @@
 
 #include "ctl/interrupt.h"
 
-/* Times that one batch is tried, and milliseconds between: more than a lease of the usual length,
- * so that a store that restarts is waited for. */
-#define TRIES_MAX 60
+/* Times that one batch is tried before the map and the living are looked at again: a node that does
+ * not answer may be dead by then. Milliseconds between. */
+#define TRIES_MAX 4
 #define TRY_PAUSE_MS 250
 
-/* Plans in a row that moved nothing, and milliseconds before another one. */
-#define IDLE_PLANS_MAX 20
+/* Milliseconds without a moved batch after which we give up: more than a takeover takes, or a store
+ * that is started again. Milliseconds before another plan. */
+#define IDLE_MS 20000
 #define PLAN_PAUSE_MS 250
 
 /* Milliseconds of one wait, after which the record and the flag are looked at. */
@@ -202,9 +203,20 @@ static bool plan_run(struct mover *mover, uint32_t move_count) {
     return true;
 }
 
+/* The newest map; what it says may end the job. */
+static void look_again(struct mover *mover) {
+    if (cluster_load(mover->cluster) != EXIT_DONE) {
+        snprintf(mover->failure, sizeof mover->failure, "the map cannot be read");
+    } else if (!goal_target_alive(mover->goal, mover->cluster)) {
+        snprintf(mover->failure, sizeof mover->failure, "the target is not alive");
+        stop(mover, MOVER_FAILED);
+    }
+}
+
 enum mover_end mover_run(struct mover *mover) {
-    uint32_t idle = 0, ownerless;
-    mover->updated_ms = time_monotonic_ms();
+    uint64_t moved_ms = time_monotonic_ms();
+    uint32_t ownerless;
+    mover->updated_ms = moved_ms;
     while (!mover->stop) {
         uint32_t before = mover->progress.done_slots;
         uint32_t count = goal_plan(mover->goal, mover->cluster, mover->moves, &ownerless);
@@ -213,16 +225,15 @@ enum mover_end mover_run(struct mover *mover) {
         if (plan_run(mover, count) && (count == 0 || mover->goal->kind == GOAL_LOAD)) {
             break;
         }
-        idle = mover->progress.done_slots > before ? 0 : idle + 1;
-        if (idle == IDLE_PLANS_MAX) {
+        if (mover->progress.done_slots > before) {
+            moved_ms = time_monotonic_ms();
+        } else if (time_monotonic_ms() - moved_ms > IDLE_MS) {
             stop(mover, MOVER_FAILED);
-        }
-        if (idle > 0) {
+        } else {
             wait_until(mover, time_monotonic_ms() + PLAN_PAUSE_MS);
         }
-        if (!mover->stop && cluster_load(mover->cluster) != EXIT_DONE) {
-            snprintf(mover->failure, sizeof mover->failure, "the map cannot be read");
-            idle = idle + 1;
+        if (!mover->stop) {
+            look_again(mover);
         }
     }
     return mover->stop ? mover->end : MOVER_DONE;

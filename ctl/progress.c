@@ -14,7 +14,7 @@
 #define LINE_MS 2000
 
 /* Characters of the bar. */
-#define BAR_MAX 24
+#define BAR_MAX 20
 
 uint32_t terminal_columns(void) {
     struct winsize size;
@@ -83,12 +83,13 @@ static void text_write(const struct progress *progress, char *out, size_t capaci
     if (rate > 0) {
         snprintf(time_left, sizeof time_left, "%.1f s", left / rate);
     }
+    /* What matters most first: a narrow terminal cuts the end off. */
     snprintf(out, capacity,
-             "%u/%u slots, %" PRIu64 "/%" PRIu64 " buckets, %.0f slots/s, %s left, pause %.1f ms, "
-             "longest %.1f ms",
-             progress->done_slots, progress->total_slots, progress->done_buckets,
-             progress->total_buckets, rate, time_left, (double)progress_median_us(progress) / 1e3,
-             (double)progress->longest_us / 1e3);
+             "%u/%u slots, %s left, pause %.1f ms, longest %.1f ms, %.0f slots/s, %" PRIu64
+             "/%" PRIu64 " buckets",
+             progress->done_slots, progress->total_slots, time_left,
+             (double)progress_median_us(progress) / 1e3, (double)progress->longest_us / 1e3, rate,
+             progress->done_buckets, progress->total_buckets);
 }
 
 void progress_show(struct progress *progress, bool always) {
