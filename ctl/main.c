@@ -44,7 +44,7 @@ static const char examples[] =
     "  sluicectl take alice 5                          spend five tokens of alice\n"
     "  sluicectl status                                is everybody there?\n"
     "  sluicectl map                                   who owns what, as a picture\n"
-    "  sluicectl rebalance                             let new nodes have their share\n"
+    "  sluicectl rebalance                             give new nodes their share\n"
     "  sluicectl node drain n3                         move everything off a node\n"
     "\n";
 

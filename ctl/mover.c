@@ -4,8 +4,8 @@
 
 #include "ctl/interrupt.h"
 
-/* Times that one batch is tried before the map and the living are looked at again: a node that does
- * not answer may be dead by then. Milliseconds between. */
+/* Times that one batch is tried at a node that is busy with another handover, before the map is
+ * looked at again. Milliseconds between. */
 #define TRIES_MAX 4
 #define TRY_PAUSE_MS 250
 
@@ -126,13 +126,13 @@ static enum sent batch_refused(struct mover *mover, const struct reply *reply) {
     struct moved moved;
     switch (reply->code) {
     case CODE_OVERLOADED:
-    case CODE_UNAVAILABLE:
         return SENT_AGAIN;
     case CODE_MOVED:
         if (moved_read(reply->data, &moved) && moved.epoch.number > mover->cluster->least.number) {
             mover->cluster->least = moved.epoch;
         }
         return SENT_PLAN;
+    case CODE_UNAVAILABLE: /* the target or the store does not answer: who is alive? */
     case CODE_CONFLICT:
     case CODE_BAD_REQUEST: /* a node or shard that is new to the source, or gone meanwhile */
         return SENT_PLAN;

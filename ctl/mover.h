@@ -2,8 +2,8 @@
  * Makes a goal's moves, batch by batch, until none is left or somebody says stop.
  *
  *     plan --> batch --> moved ------------------> next batch, none left: plan again, DONE if empty
- *       ^        ^ `---> OVERLOADED, UNAVAILABLE -> the same again after a pause, TRIES_MAX times
- *       `--------|-----> MOVED, CONFLICT, no answer: plan again
+ *       ^          `---> OVERLOADED: the same again after a pause, a few times
+ *       `--------------> MOVED, CONFLICT, UNAVAILABLE, no answer: plan again
  *
  * Nothing is kept beyond the map: what was moved is seen in it. Between batches, and at least every
  * JOB_UPDATE_MS while waiting, the job's record is written and its state looked at.
