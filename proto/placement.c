@@ -87,8 +87,11 @@ static struct shard_id neediest(const struct map *map, const uint32_t shares[SHA
     return (struct shard_id){.index = (uint16_t)best};
 }
 
+/* A target is kept until it has its share, so that neighbours stay together: the map's runs stay
+ * long, and a job has few batches. */
 uint32_t placement_by_count(const struct placement *placement, struct placement_move *moves) {
     const struct map *map = placement->map;
+    struct shard_id to = SHARD_ID_NONE;
     uint32_t shares[SHARDS_MAX], owned[SHARDS_MAX], count = 0;
     placement_shares(placement, shares);
     owned_count(map, owned);
@@ -98,7 +101,9 @@ uint32_t placement_by_count(const struct placement *placement, struct placement_
         if (!orphan && owned[from] <= shares[from]) {
             continue;
         }
-        struct shard_id to = neediest(map, shares, owned);
+        if (to.index == UINT16_MAX || owned[to.index] >= shares[to.index]) {
+            to = neediest(map, shares, owned);
+        }
         if (to.index == UINT16_MAX) {
             continue;
         }
@@ -112,18 +117,18 @@ uint32_t placement_by_count(const struct placement *placement, struct placement_
     return count;
 }
 
-uint32_t placement_evacuate(const struct placement *placement, struct placement_move *moves) {
-    const struct map *map = placement->map;
-    uint64_t weights[SHARDS_MAX], total;
-    uint32_t owned[SHARDS_MAX], count = 0;
-    shard_weights(placement, weights, &total);
+static bool evacuates(const struct map *map, const uint64_t weights[SHARDS_MAX], uint32_t slot) {
+    return map->owner[slot] == UINT16_MAX || weights[map->owner[slot]] == 0;
+}
+
+/* How many of `slots` more slots each shard gets: one by one to the shard that owns the least for
+ * its weight (owned / weight, compared crosswise). */
+static void gains_deal(const struct map *map, const uint64_t weights[SHARDS_MAX], uint32_t slots,
+                       uint32_t gains[SHARDS_MAX]) {
+    uint32_t owned[SHARDS_MAX];
     owned_count(map, owned);
-    for (uint32_t i = 0; i < map->slot_count && total > 0; i++) {
-        uint16_t from = map->owner[i];
-        if (from != UINT16_MAX && weights[from] > 0) {
-            continue;
-        }
-        /* To the shard with the fewest slots for its weight: owned / weight, compared crosswise. */
+    memset(gains, 0, SHARDS_MAX * sizeof gains[0]);
+    for (uint32_t i = 0; i < slots; i++) {
         uint32_t best = UINT16_MAX;
         for (uint32_t s = 0; s < map->shard_count; s++) {
             if (weights[s] > 0 && (best == UINT16_MAX || (owned[s] + 1) * weights[best] <
@@ -132,9 +137,34 @@ uint32_t placement_evacuate(const struct placement *placement, struct placement_
             }
         }
         owned[best]++;
+        gains[best]++;
+    }
+}
+
+uint32_t placement_evacuate(const struct placement *placement, struct placement_move *moves) {
+    const struct map *map = placement->map;
+    uint64_t weights[SHARDS_MAX], total;
+    uint32_t gains[SHARDS_MAX], count = 0, to = 0;
+    shard_weights(placement, weights, &total);
+    if (total == 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < map->slot_count; i++) {
+        count += evacuates(map, weights, i);
+    }
+    gains_deal(map, weights, count, gains);
+    count = 0;
+    for (uint32_t i = 0; i < map->slot_count; i++) {
+        if (!evacuates(map, weights, i)) {
+            continue;
+        }
+        while (gains[to] == 0) {
+            to++;
+        }
+        gains[to]--;
         moves[count++] = (struct placement_move){.slot = {.index = (uint16_t)i},
-                                                 .from = {.index = from},
-                                                 .to = {.index = (uint16_t)best}};
+                                                 .from = {.index = map->owner[i]},
+                                                 .to = {.index = (uint16_t)to}};
     }
     return count;
 }
