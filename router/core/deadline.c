@@ -68,6 +68,8 @@ static void item_expire(struct router *router, uint32_t index) {
     const struct item *item = &router->items[index];
     enum policy policy;
     router->counters.timeouts++;
+    /* An owner that says nothing, but keeps its links, may have been taken over since. */
+    router->refresh_map = true;
     if (item->refusal == CODE_OVERLOADED) {
         item_fail_as_told(router, index, CODE_OVERLOADED, REASON_QUEUE_FULL);
     } else if (router->plans == NULL) {
