@@ -106,6 +106,10 @@ def free_ports(count=1):
 
 _libc = ctypes.CDLL(None)
 _running = []
+_directories = []
+
+# Called first when all is to end: for what is not a process of ours.
+endings = []
 
 
 def _die_with_parent():
@@ -168,8 +172,18 @@ class Process:
 
 
 def end_all():
+    while endings:
+        endings.pop()()
     while _running:
         _running.pop().end()
+    while _directories:
+        shutil.rmtree(_directories.pop(), ignore_errors=True)
+
+
+def new_directory():
+    """For logs and data; removed when all has ended, at the latest."""
+    _directories.append(tempfile.mkdtemp(prefix="sluice-test-"))
+    return _directories[-1]
 
 
 def program(name):
@@ -255,7 +269,7 @@ class Cluster:
     """with Cluster(nodes=2) as cluster: ... - ready to take when entered."""
 
     def __init__(self, nodes=2, shards=2, plans=PLANS, slots=1024, node_args=(), router_args=()):
-        self.directory = tempfile.mkdtemp(prefix="sluice-test-")
+        self.directory = new_directory()
         self.plans, self.slots = plans, slots
         self.redis = Redis(self.directory)
         self.nodes = [Node(self.directory, "n%d" % (i + 1), self.redis.url, shards, node_args)
