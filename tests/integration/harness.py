@@ -173,7 +173,8 @@ class Process:
 
 def end_all():
     while endings:
-        endings.pop()()
+        endings[-1]()  # taken off when it is through, for a signal may come meanwhile
+        del endings[-1:]
     while _running:
         _running.pop().end()
     while _directories:
