@@ -247,8 +247,7 @@ class CrashTest(unittest.TestCase):
             node.start()
         cluster.wait_ready()
         self.assertEqual(differences(before, cluster.levels(self.keys, "slow")), [])
-        say("%d buckets, those of the last interval not yet written; stopped in %.2f s, exact after "
-            "the restart" %
+        say("%d buckets, the newest not yet written; stopped in %.2f s, exact after the restart" %
             (len(self.keys), took_s))
         self.close_cluster()
 
