@@ -12,9 +12,10 @@ import unittest
 
 import msgpack
 
-from harness import QUICK, SLOW, SMOKE, SNAPSHOT_S, Cluster, Node, say, wait_for
+from harness import (QUICK, SLOW, SMOKE, SNAPSHOT_S, Cluster, Node, metronome, say,
+                     wait_for)
 from load import Load
-from sp_client import Connection, RpcError
+from sp_client import Connection, Take
 
 BURST = 1000
 KEY_COUNT = 2000 if SMOKE else 10000 if QUICK else 100000
@@ -28,12 +29,14 @@ def spend(cluster, keys, seed):
     chance = random.Random(seed)
     left = {}
     with cluster.connect() as connection:
-        for at in range(0, len(keys), 4096):
-            takes = [[key, chance.randint(1, 5), "slow"] for key in keys[at:at + 4096]]
-            for take, answer in zip(takes, connection.take_many(takes)):
-                assert not isinstance(answer, RpcError), answer
+        for at in range(0, len(keys), 1000):
+            # One by one, for their deadline: on a busy machine a quarter of a second is soon over.
+            ids = [(key, connection.send("take", key, chance.randint(1, 5), "slow",
+                                         {"deadline_ms": 60000})) for key in keys[at:at + 1000]]
+            for key, request_id in ids:
+                answer = Take(connection.result(request_id, 70))
                 assert answer.allowed and not answer.degraded, answer
-                left[take[0]] = answer.remaining
+                left[key] = answer.remaining
     return left
 
 
@@ -73,6 +76,7 @@ class CrashTest(unittest.TestCase):
         busy = [b"busy-%04d" % i for i in range(500)]
         lost = {key for key in busy if cluster.owner_node(key, cluster_map) is dead}
         self.assertTrue(100 < len(lost) < 400)
+        metronome().reset()
         load = Load(cluster.router.url, busy, "slow").start()
         time.sleep(1.0 * SLOW)
         killed_at = time.monotonic()
@@ -104,12 +108,14 @@ class CrashTest(unittest.TestCase):
             if remembered < len(first):
                 forgotten += len(first) - remembered
                 oldest_s = max(oldest_s, killed_at - first[remembered])
-        self.assertLessEqual(oldest_s, SNAPSHOT_S + WRITE_S, "an older take was forgotten")
+        slack_s = metronome().slack_s()
+        self.assertLessEqual(oldest_s, SNAPSHOT_S + WRITE_S + slack_s,
+                             "an older take was forgotten")
         self.assertEqual(load.errors, [])
         self.assertEqual(load.reconnects, 0, "the router dropped its client")
         self.assertTrue(load.degraded, "nobody was answered by policy in the gap")
         slowest_s = max(took for _, took in load.degraded)
-        self.assertLess(slowest_s, 0.25 + 0.1 * SLOW)
+        self.assertLess(slowest_s, 0.25 + 0.1 * SLOW + slack_s)
         self.assertEqual(load.degraded_allowed, 0)
         say("%d keys as before; of %d takes %d in the last %.0f ms before the kill were forgotten; "
             "%d degraded answers within %.0f ms; node back in %.2f s" %
@@ -241,7 +247,7 @@ class CrashTest(unittest.TestCase):
             node.start()
         cluster.wait_ready()
         self.assertEqual(differences(before, cluster.levels(self.keys, "slow")), [])
-        say("%d dirty buckets written in %.2f s; exact after the restart" %
+        say("%d buckets, the newest not yet written; stopped in %.2f s, exact after the restart" %
             (len(self.keys), took_s))
         self.close_cluster()
 
@@ -326,12 +332,13 @@ class CrashTest(unittest.TestCase):
         os.kill(cluster.nodes[0].pid, signal.SIGSTOP)
         try:
             with cluster.connect() as connection:
+                metronome().reset()
                 for plan, allowed in (("slow", False), ("open", True)):
                     began = time.monotonic()
                     take = connection.take(b"paused", 1, plan, {"deadline_ms": 100})
                     late_s = time.monotonic() - began - 0.1
                     self.assertEqual((take.allowed, take.degraded), (allowed, True))
-                    self.assertLess(late_s, 0.1 * SLOW)
+                    self.assertLess(late_s, 0.1 * SLOW + metronome().slack_s())
         finally:
             os.kill(cluster.nodes[0].pid, signal.SIGCONT)
         cluster.wait_ready()

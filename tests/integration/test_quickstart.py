@@ -5,14 +5,12 @@ Uses built programs (--bin), so that nothing is installed or built here.
 
 import os
 import re
-import shutil
 import socket
 import subprocess
-import tempfile
 import textwrap
 import unittest
 
-from harness import BIN, REPO, program, say
+from harness import BIN, REPO, end_all, endings, new_directory, program, say
 
 SCRIPT = os.path.join(REPO, "deploy/quickstart.sh")
 BUILD = os.path.dirname(BIN)
@@ -23,9 +21,13 @@ class QuickstartTest(unittest.TestCase):
 
     def setUp(self):
         program("sluice-node")
-        self.directory = tempfile.mkdtemp(prefix="sluice-quick-")
-        self.addCleanup(shutil.rmtree, self.directory, True)
-        self.addCleanup(self.script, "stop", check=False)
+        self.directory = new_directory()
+        # What the script starts outlives it, and would outlive this process.
+        endings.append(self.stop)
+        self.addCleanup(end_all)
+
+    def stop(self):
+        self.script("stop", check=False)
 
     def script(self, verb, *words, check=True):
         done = subprocess.run([SCRIPT, verb, "--dir", self.directory, "--bin", BIN] + list(words),

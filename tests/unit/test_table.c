@@ -24,12 +24,13 @@ static uint32_t random_next(struct setup *setup) {
     return (uint32_t)(setup->random >> 32);
 }
 
-static void setup_init(struct setup *setup, uint64_t bytes_max, uint32_t tag_mask) {
+static void setup_init(struct setup *setup, uint64_t bytes_max, uint32_t tag_mask,
+                       uint32_t tag_base) {
     *setup = (struct setup){.random = 42};
     setup->budget = heap_budget(&setup->heap, bytes_max);
     assert_true(arena_init(&setup->arena, &setup->budget));
     for (uint32_t i = 0; i < ITEMS; i++) {
-        tags[i] = random_next(setup) & tag_mask;
+        tags[i] = (random_next(setup) & tag_mask) | tag_base;
         present[i] = false;
     }
 }
@@ -59,9 +60,9 @@ static void toggle(struct setup *setup, uint32_t item) {
     present[item] = !present[item];
 }
 
-static void churn(uint32_t items, uint32_t tag_mask, uint32_t rounds) {
+static void churn(uint32_t items, uint32_t tag_mask, uint32_t tag_base, uint32_t rounds) {
     struct setup setup;
-    setup_init(&setup, 64 * MIB, tag_mask);
+    setup_init(&setup, 64 * MIB, tag_mask, tag_base);
     uint32_t count = 0;
     for (uint32_t round = 0; round < rounds; round++) {
         /* Grow, then shrink: resizing is under way most of the time. */
@@ -86,19 +87,22 @@ static void churn(uint32_t items, uint32_t tag_mask, uint32_t rounds) {
 }
 
 static void test_finds_what_is_there(void **state) {
-    churn(20000, UINT32_MAX, 400000);
+    churn(20000, UINT32_MAX, 0, 400000);
 }
 
 static void test_small_and_crowded(void **state) {
-    churn(6, UINT32_MAX, 20000);
-    churn(100, UINT32_MAX, 50000);
-    churn(300, 0xf000000f, 30000); /* few homes, long runs, which wrap around the end */
-    churn(200, 0, 20000);          /* one home for all */
+    churn(6, UINT32_MAX, 0, 20000);
+    churn(100, UINT32_MAX, 0, 50000);
+    churn(300, 0xf000000f, 0, 30000); /* few homes, long runs, which wrap around the end */
+    churn(200, 0, 0, 20000);          /* one home for all */
+    /* The last homes only: what is left of a table on the move has no free position. */
+    churn(3000, UINT32_MAX, 0xf0000000, 40000);
+    churn(200, 0, UINT32_MAX, 20000);
 }
 
 static void test_no_step_moves_everything(void **state) {
     struct setup setup;
-    setup_init(&setup, 64 * MIB, UINT32_MAX);
+    setup_init(&setup, 64 * MIB, UINT32_MAX, 0);
     uint32_t resizing = 0;
     for (uint32_t i = 0; i < ITEMS; i++) {
         uint32_t moved = setup.table.moved;
@@ -115,7 +119,7 @@ static void test_no_step_moves_everything(void **state) {
 
 static void test_full_is_an_answer(void **state) {
     struct setup setup;
-    setup_init(&setup, MIB, UINT32_MAX); /* one page: small tables only */
+    setup_init(&setup, MIB, UINT32_MAX, 0); /* one page: small tables only */
     uint32_t count = 0;
     while (table_insert(&setup.table, &setup.arena, tags[count], count + 1)) {
         present[count] = true;
@@ -137,7 +141,7 @@ static bool see(void *ctx, uint32_t *ref) {
 
 static void test_scan_meets_all_while_the_table_changes(void **state) {
     struct setup setup;
-    setup_init(&setup, 64 * MIB, UINT32_MAX);
+    setup_init(&setup, 64 * MIB, UINT32_MAX, 0);
     uint32_t fixed = 5000; /* these stay; the others come and go */
     for (uint32_t i = 0; i < fixed; i++) {
         toggle(&setup, i);
@@ -177,7 +181,7 @@ static void test_scan_may_remove(void **state) {
         for (uint32_t items = 1; items < 3000; items = items * 3 + 1) {
             uint32_t count = masks[m] == 0 && items > 300 ? 300 : items;
             struct setup setup;
-            setup_init(&setup, 64 * MIB, masks[m]);
+            setup_init(&setup, 64 * MIB, masks[m], 0);
             memset(seen, 0, sizeof seen);
             for (uint32_t i = 0; i < count; i++) {
                 toggle(&setup, i);
@@ -199,7 +203,7 @@ static void test_scan_may_remove(void **state) {
 
 static void test_replace(void **state) {
     struct setup setup;
-    setup_init(&setup, 64 * MIB, 0);
+    setup_init(&setup, 64 * MIB, 0, 0);
     for (uint32_t i = 0; i < 20; i++) {
         toggle(&setup, i);
     }
