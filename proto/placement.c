@@ -117,8 +117,14 @@ uint32_t placement_by_count(const struct placement *placement, struct placement_
     return count;
 }
 
-static bool evacuates(const struct map *map, const uint64_t weights[SHARDS_MAX], uint32_t slot) {
-    return map->owner[slot] == UINT16_MAX || weights[map->owner[slot]] == 0;
+static bool evacuates(const struct placement *placement, uint32_t slot) {
+    const struct map *map = placement->map;
+    uint16_t owner = map->owner[slot];
+    if (owner == UINT16_MAX) {
+        return true;
+    }
+    uint16_t node = map->shards[owner].node;
+    return placement->weights[node] == 0 && !placement->keeps[node];
 }
 
 /* How many of `slots` more slots each shard gets: one by one to the shard that owns the least for
@@ -150,12 +156,12 @@ uint32_t placement_evacuate(const struct placement *placement, struct placement_
         return 0;
     }
     for (uint32_t i = 0; i < map->slot_count; i++) {
-        count += evacuates(map, weights, i);
+        count += evacuates(placement, i);
     }
     gains_deal(map, weights, count, gains);
     count = 0;
     for (uint32_t i = 0; i < map->slot_count; i++) {
-        if (!evacuates(map, weights, i)) {
+        if (!evacuates(placement, i)) {
             continue;
         }
         while (gains[to] == 0) {

@@ -25,6 +25,7 @@ struct placement_move {
 struct placement {
     const struct map *map;
     uint32_t weights[NODES_MAX]; /* by index of the node in the map, up to WEIGHT_MAX */
+    bool keeps[NODES_MAX];       /* evacuate: a node of weight 0 that keeps what it has */
 };
 
 /* With the weights that stand in the map. */
@@ -43,8 +44,8 @@ uint32_t placement_by_count(const struct placement *placement, struct placement_
 uint32_t placement_by_load(const struct placement *placement, const uint64_t *loads,
                            struct placement_move *moves);
 
-/* Gives the slots of nodes of weight 0, and those that nobody owns, to the others; moves nothing
- * else. This is what a failover does. */
+/* Gives the slots of nodes of weight 0 (but for those that keep theirs), and those that nobody
+ * owns, to the others; moves nothing else. This is what a failover does. */
 uint32_t placement_evacuate(const struct placement *placement, struct placement_move *moves);
 
 /* Makes the moves in the map. */

@@ -26,24 +26,12 @@ static void weigh(struct placement *placement, const struct map *map, const bool
     placement_init(placement, map);
     for (uint32_t i = 0; i < map->node_count; i++) {
         placement->weights[i] = dead[i] ? 0 : placement->weights[i];
+        placement->keeps[i] = !dead[i];
         total += placement->weights[i];
     }
     for (uint32_t i = 0; i < map->node_count && total == 0; i++) {
         placement->weights[i] = dead[i] ? 0 : WEIGHT_DEFAULT;
     }
-}
-
-/* Of the moves that would empty every node of weight 0, those whose owner is dead or nobody. */
-static uint32_t keep_orphans(const struct map *map, const bool *dead, struct placement_move *moves,
-                             uint32_t count) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        uint16_t from = moves[i].from.index;
-        if (from == UINT16_MAX || dead[map->shards[from].node]) {
-            moves[kept++] = moves[i];
-        }
-    }
-    return kept;
 }
 
 uint32_t ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
@@ -61,5 +49,5 @@ uint32_t ownership_beat(struct ownership *ownership, const struct map *map, int3
     }
     struct placement placement;
     weigh(&placement, map, dead);
-    return keep_orphans(map, dead, moves, placement_evacuate(&placement, moves));
+    return placement_evacuate(&placement, moves);
 }
