@@ -29,6 +29,8 @@ static void weigh(const struct surplus *surplus, const struct map *map, int32_t 
         }
     }
     if (surplus->draining) {
+        memset(placement->keeps, true, sizeof placement->keeps);
+        placement->keeps[self] = false;
         placement->weights[self] = 0;
     }
 }
