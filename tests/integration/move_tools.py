@@ -3,6 +3,7 @@ the checker of those records, a mover of slots, and a TCP proxy that can be bloc
 
 import ctypes
 import multiprocessing
+import os
 import random
 import select
 import signal
@@ -353,6 +354,19 @@ def wait_in_map(cluster, node_id):
 def events(cluster, count=1000, node=0):
     with cluster.control(node) as control:
         return control.call("cluster.events", count)
+
+
+def halt(process):
+    """SIGSTOP, and waits until every thread of it has stopped."""
+    def stopped():
+        states = []
+        for task in os.listdir("/proc/%d/task" % process.pid):
+            with open("/proc/%d/task/%s/stat" % (process.pid, task)) as file:
+                states.append(file.read().rsplit(")", 1)[1].split()[0])
+        return set(states) == {"T"}
+
+    os.kill(process.pid, signal.SIGSTOP)
+    wait_for("%s has stopped" % process.name, stopped, every_s=0.001)
 
 
 # --- a cut ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import time
 import unittest
 
 from harness import SLOW, SNAPSHOT_S, Node, RpcError, free_ports, say, wait_for
-from move_tools import (DEGRADED, Proxy, events, key_of_each_slot, newest_map, node_of, over_bound,
+from move_tools import (DEGRADED, Proxy, events, halt, key_of_each_slot, newest_map, node_of, over_bound,
                         owner_list, rebalance, slots_by_node, wait_answered)
 from sp_client import connect_when_up
 from test_move import BURST, TTL_S, MovingTest, lease_args
@@ -132,7 +132,7 @@ class FailoverTest(MovingTest):
         zombie, mine = cluster.nodes[0], self.keys_of("n1")
         written = self.writes_of(zombie)["writes"]
         at = time.monotonic()
-        os.kill(zombie.pid, signal.SIGSTOP)
+        halt(zombie)
         try:
             took_s = wait_answered(cluster, mine, at, 10)
             time.sleep(0.3)

@@ -13,8 +13,8 @@ import unittest
 
 from harness import (HOUR_MS, PLANS, QUICK, SLOW, SMOKE, SOAK, Cluster, Node, RpcError, say,
                      wait_for)
-from move_tools import (DEGRADED, GRANTED, REFUSED, UNANSWERED, MoveLoad, events, key_of_each_slot,
-                        move, newest_map, node_of, over_bound, owner_list, rebalance, say_sealed,
+from move_tools import (DEGRADED, GRANTED, REFUSED, UNANSWERED, MoveLoad, events, halt,
+                        key_of_each_slot, move, newest_map, node_of, over_bound, owner_list, rebalance, say_sealed,
                         set_weight, short_changed, slots_by_node, wait_answered, wait_in_map)
 from sp_client import Closed
 
@@ -229,9 +229,10 @@ class MoveInterruptedTest(MovingTest):
         mover.start()
         wait_for("slots are moving", lambda: mover.answers.get("OK", 0) >= 3 + seed % 5)
         at = time.monotonic()
-        os.kill(victim.pid, number)
         if number == signal.SIGKILL:
-            victim.popen.wait()
+            victim.kill9()
+        else:
+            halt(victim)
         took_s = wait_answered(cluster, keys, at, TTL_S + 1.0 + 0.5)
         mover.stopping = True
         if number == signal.SIGSTOP:
@@ -364,7 +365,7 @@ class RefusalTest(MovingTest):
         before = newest_map(cluster)
         mine = [at for at, shard in enumerate(owner_list(before)) if node_of(before, shard) == "n1"]
         keys = [key for slot, key in enumerate(key_of_each_slot(1024)) if slot in mine]
-        os.kill(cluster.nodes[1].pid, signal.SIGSTOP)
+        halt(cluster.nodes[1])
         try:
             began = time.monotonic()
             self.refused("UNAVAILABLE", "does not answer", "slots.move", mine[:8], "n2", 0)
