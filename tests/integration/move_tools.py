@@ -216,13 +216,14 @@ def node_of(cluster_map, shard):
 
 
 def newest_map(cluster):
-    """The map of the highest epoch that a living node knows: the others follow at a heartbeat."""
+    """The map of the highest epoch that a living node knows: the others follow at a heartbeat, and
+    one that has just started knows none."""
     maps = []
     for node in cluster.nodes:
         if node.alive:
             with node.control() as control:
                 maps.append(control.call("cluster.map")["map"])
-    return max(maps, key=lambda one: one["epoch"])
+    return max(filter(None, maps), key=lambda one: one["epoch"])
 
 
 def slots_by_node(cluster_map):
