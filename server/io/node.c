@@ -7,6 +7,7 @@
 
 #include "server/io/control.h"
 #include "server/io/membership.h"
+#include "server/io/node_address.h"
 #include "server/io/shard_loop.h"
 #include "server/io/surplus.h"
 #include "server/io/takeover.h"
@@ -286,44 +287,6 @@ static void on_usurped(void *ctx, const char *incarnation) {
 
 /* --- opening ------------------------------------------------------------------------------- */
 
-/* "tcp://host:port" + number; port 0 stays 0. */
-static bool listen_url(const char *base, uint32_t number, char *url, size_t size, char *why) {
-    const char *colon = strrchr(base, ':');
-    char *end = NULL;
-    long port = colon != NULL ? strtol(colon + 1, &end, 10) : -1;
-    if (strncmp(base, "tcp://", 6) != 0 || end == colon + 1 || end == NULL || *end != '\0' ||
-        port < 0 || (port > 0 && port + number > 65535)) {
-        snprintf(why, BOOT_WHY_BYTES,
-                 "--listen: expected tcp://HOST:PORT with room for all shards above PORT, got %s",
-                 base);
-        return false;
-    }
-    snprintf(url, size, "%.*s:%ld", (int)(colon - base), base, port == 0 ? 0 : port + number);
-    return true;
-}
-
-/* The URL to be dialled by others: the bound one, with the advertised host if there is one. */
-static bool advertised(const struct node_settings *settings, const char *bound,
-                       struct endpoint_name *name, char *why) {
-    const char *port = strrchr(bound, ':');
-    char url[ENDPOINT_BYTES_MAX + 64];
-    snprintf(url, sizeof url, "%s", bound);
-    if (settings->advertise_host != NULL) {
-        snprintf(url, sizeof url, "tcp://%s%s", settings->advertise_host, port);
-    } else if (strstr(bound, "//0.0.0.0:") != NULL || strstr(bound, "//[::]:") != NULL) {
-        snprintf(why, BOOT_WHY_BYTES,
-                 "%s cannot be dialled by others: say under which host they reach this node with "
-                 "--advertise-host HOST",
-                 bound);
-        return false;
-    }
-    if (!endpoint_name_set(name, bytes_of_text(url))) {
-        snprintf(why, BOOT_WHY_BYTES, "--advertise-host: %s is too long", url);
-        return false;
-    }
-    return true;
-}
-
 static bool shards_open(struct node *node, char *why) {
     uint32_t count = (uint32_t)node->settings->shards;
     node->shards = calloc(count, sizeof(struct shard_loop *));
@@ -334,7 +297,7 @@ static bool shards_open(struct node *node, char *why) {
     }
     for (uint32_t i = 0; i < count; i++) {
         char url[ENDPOINT_BYTES_MAX + 1];
-        if (!listen_url(node->settings->listen, i, url, sizeof url, why)) {
+        if (!node_listen_url(node->settings->listen, i, url, sizeof url, why)) {
             return false;
         }
         struct shard_loop_options options = {.settings = node->settings,
@@ -350,8 +313,8 @@ static bool shards_open(struct node *node, char *why) {
             return false;
         }
         node->shard_count++;
-        if (!advertised(node->settings, shard_loop_url(node->shards[i]), &node->endpoints[i],
-                        why)) {
+        if (!node_advertised_url(node->settings, shard_loop_url(node->shards[i]),
+                                 &node->endpoints[i], why)) {
             return false;
         }
     }
@@ -365,8 +328,8 @@ static bool control_and_membership_open(struct node *node, char *why) {
                                       .shards = node->shards,
                                       .shard_count = node->shard_count};
     node->control = control_open(node->loop, &control, why, BOOT_WHY_BYTES);
-    if (node->control == NULL ||
-        !advertised(node->settings, control_url(node->control), &node->control_endpoint, why)) {
+    if (node->control == NULL || !node_advertised_url(node->settings, control_url(node->control),
+                                                      &node->control_endpoint, why)) {
         return false;
     }
     struct membership_options membership = {.settings = node->settings,
