@@ -1,6 +1,7 @@
 /* sluice-node: options, signals, and a node on the main loop. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proto/map.h"
@@ -243,6 +244,7 @@ int main(int argc, char **argv) {
         options_free(&program, &settings);
         return 2;
     }
+    settings.test_stop_at = getenv("SLUICE_TEST_STOP_AT");
     signal(SIGPIPE, SIG_IGN);
     log_level_parse(settings.log_level, &level);
     log_init(&log, level, settings.log_json, 2, settings.node_id);

@@ -1,7 +1,9 @@
 #include "server/io/handover_shell.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/request.h"
 #include "runtime/link.h"
@@ -17,11 +19,21 @@ struct handover_shell {
     struct link *link; /* to the target's control endpoint, while one is under way */
     struct map *next;  /* room for a proposal */
     bool closing;
+    const char *stop_at; /* a test's hook, or NULL */
     handover_done_fn done;
     void *ctx;
 };
 
 static void update_perform(struct handover_shell *shell, const struct handover_update *update);
+
+/* Stops the whole process at a step that a test has named, before anything is done about it. */
+static void test_hook(struct handover_shell *shell) {
+    if (shell->stop_at != NULL &&
+        strcmp(shell->stop_at, handover_state_name(shell->core.state)) == 0) {
+        shell->stop_at = NULL;
+        raise(SIGSTOP);
+    }
+}
 
 static void step(struct handover_shell *shell, struct handover_event *event) {
     struct handover_update update;
@@ -32,6 +44,7 @@ static void step(struct handover_shell *shell, struct handover_event *event) {
     if (shell->core.state != before) {
         log_debug(&shell->log, "handover: %s -> %s", handover_state_name(before),
                   handover_state_name(shell->core.state));
+        test_hook(shell);
     }
     update_perform(shell, &update);
 }
@@ -149,6 +162,7 @@ enum code handover_shell_start(struct handover_shell *shell, const struct slot *
     }
     shell->done = done;
     shell->ctx = ctx;
+    test_hook(shell);
     if (update.reach) {
         char why[256];
         struct link_handler handler = {shell, on_up, on_down, on_reply};
@@ -188,6 +202,7 @@ struct handover_shell *handover_shell_open(uv_loop_t *loop,
         return NULL;
     }
     handover_init(&shell->core, bytes_of_text(options->settings->node_id));
+    shell->stop_at = options->settings->test_stop_at;
     shell->log = *options->log;
     shell->loop = loop;
     shell->membership = options->membership;
