@@ -45,6 +45,8 @@ static void call_put(struct control_call *call) {
         free(call->loads[i].list);
     }
     free(call->map);
+    free(call->plans);
+    call->plans = NULL;
     free(call->statuses);
     free(call->loads);
     call->loads = NULL;
@@ -225,7 +227,6 @@ static void control_free(void *ctx) {
         }
     }
     free(control->reply);
-    free(control->plans);
     free(control->plans_next);
     free(control);
 }
@@ -244,10 +245,9 @@ struct control *control_open(uv_loop_t *loop, const struct control_options *opti
     control->shard_count = options->shard_count;
     control->started_ns = clock_monotonic_ns();
     control->reply = malloc(CONTROL_REPLY_BYTES_MAX);
-    control->plans = malloc(sizeof *control->plans);
     control->plans_next = malloc(sizeof *control->plans_next);
     struct endpoint_handler handler = {control, on_request, on_oversize, on_turn};
-    if (control->reply == NULL || control->plans == NULL || control->plans_next == NULL) {
+    if (control->reply == NULL || control->plans_next == NULL) {
         snprintf(why, why_size, "no memory for the control endpoint");
     } else if (endpoint_open(&control->endpoint, loop, options->settings->control, &handler, why,
                              why_size) == 0) {

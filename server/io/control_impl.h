@@ -26,6 +26,9 @@ struct control_call {
     uint32_t key_size;
     uint32_t slot_count;         /* cluster.init */
     struct map *map;             /* cluster.init: the map proposed; owned */
+    struct plan_set *plans;      /* plans.apply: what was sent; owned */
+    uint64_t base;               /* plans.apply: the version it may follow; UINT64_MAX: any */
+    uint32_t tries;              /* plans.apply */
     uint32_t shards_outstanding; /* node.status */
     struct control_loads *loads; /* slots.list: one a shard; owned */
     struct slot move_first;      /* slots.move, for the event */
@@ -49,8 +52,7 @@ struct control {
     bool closing;
     struct control_call calls[CONTROL_CALLS_MAX];
     uint8_t *reply;
-    struct plan_set *plans; /* scratch for plans.apply: what was sent, and what follows */
-    struct plan_set *plans_next;
+    struct plan_set *plans_next; /* scratch for plans.apply: what is proposed */
 };
 
 /* NULL if all are taken. */

@@ -150,6 +150,9 @@ void control_init(struct control_call *call, struct bytes params) {
     }
 }
 
+/* Proposals of one plans.apply that names no base: so many operators at once are none. */
+#define APPLY_TRIES_MAX 32
+
 /* --- plans.apply --------------------------------------------------------------------------- */
 
 static void apply_reply(struct control_call *call, uint64_t version, bool changed) {
@@ -168,9 +171,13 @@ static void fail_overtaken(struct control_call *call, uint64_t version) {
     control_call_fail(call, &fault, NULL);
 }
 
+static void apply_look(struct control_call *call);
+
 static void on_apply_changed(void *ctx, enum code code, uint64_t number) {
     struct control_call *call = ctx;
-    if (code == CODE_CONFLICT) {
+    if (code == CODE_CONFLICT && call->base == UINT64_MAX && ++call->tries < APPLY_TRIES_MAX) {
+        apply_look(call);
+    } else if (code == CODE_CONFLICT) {
         fail_overtaken(call, number);
     } else if (code != CODE_OK) {
         control_fail_away(call);
@@ -180,18 +187,37 @@ static void on_apply_changed(void *ctx, enum code code, uint64_t number) {
     }
 }
 
-void control_plans_apply(struct control_call *call, struct bytes params) {
+static void on_apply_looked(void *ctx, const struct member *members, uint32_t count) {
+    struct control_call *call = ctx;
     struct control *control = call->control;
     const struct plan_set *current = &membership_state(control->membership)->plans;
-    struct fault fault;
-    uint64_t base;
-    if (request_read_apply(params, control->plans, &base, &fault) != CODE_OK) {
-        control_call_fail(call, &fault, NULL);
-    } else if (base != UINT64_MAX && base != current->version) {
+    if (members == NULL) {
+        control_fail_away(call);
+    } else if (call->base != UINT64_MAX && call->base != current->version) {
         fail_overtaken(call, current->version);
-    } else if (!plan_set_succeed(current, control->plans, control->plans_next)) {
+    } else if (!plan_set_succeed(current, call->plans, control->plans_next)) {
         apply_reply(call, current->version, false);
     } else {
         membership_replace_plans(control->membership, control->plans_next, on_apply_changed, call);
+    }
+}
+
+/* Compares with the plans in force, not with those that this node happens to know: a heartbeat goes
+ * first, and the answer to what is asked behind it comes when the heartbeat's has been adopted. */
+static void apply_look(struct control_call *call) {
+    membership_beat(call->control->membership);
+    membership_list(call->control->membership, on_apply_looked, call);
+}
+
+void control_plans_apply(struct control_call *call, struct bytes params) {
+    struct fault fault;
+    call->plans = malloc(sizeof *call->plans);
+    if (call->plans == NULL) {
+        fault_set(&fault, CODE_OVERLOADED, "no memory for a plan set");
+        control_call_fail(call, &fault, NULL);
+    } else if (request_read_apply(params, call->plans, &call->base, &fault) != CODE_OK) {
+        control_call_fail(call, &fault, NULL);
+    } else {
+        apply_look(call);
     }
 }
