@@ -157,9 +157,28 @@ static void object_compare(struct reader *reader, const msgpack_object *object) 
     }
 }
 
+/* Whatever stands there, cut short or not: what is read lies within the bytes, what is not read is
+ * left alone. */
+static void cut_try(const uint8_t *data, size_t size) {
+    struct reader reader = reader_of(bytes_of(data, size));
+    struct bytes view;
+    uint64_t positive;
+    int64_t number;
+    uint32_t count;
+    if (read_bytes(&reader, &view)) {
+        FUZZ_CHECK(reader.at == view.data + view.size && view.data > data);
+    } else if (read_array(&reader, &count) || read_map(&reader, &count)) {
+        FUZZ_CHECK(count <= size);
+    } else if (!read_uint(&reader, &positive) && !read_int(&reader, &number)) {
+        FUZZ_CHECK(reader.at == data);
+    }
+    FUZZ_CHECK(reader.at >= data && reader.at <= data + size);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct reader reader = reader_of(bytes_of(data, size));
     struct bytes value = {0};
+    cut_try(data, size);
     size_t theirs = theirs_size(data, size);
     bool whole = read_any(&reader, &value);
     if (whole) {
