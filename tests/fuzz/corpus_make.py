@@ -4,7 +4,7 @@ example of a plans file, and a few texts below. Run it again after a change of t
 
     python3 tests/fuzz/corpus_make.py
 
-Files of other names were found by the fuzzers, and stay.
+Files of other names were found by the fuzzers (found-*, and those named for a bug), and stay.
 """
 import glob
 import json
