@@ -67,6 +67,17 @@ missing_of() {
     echo "${1%%|*}"
 }
 
+# The sanitizers and libFuzzer of clang's own version, if they are a package of their own: in Ubuntu
+# 22.04 they are part of clang.
+clang_runtime() {
+    local version name
+    version=$(LC_ALL=C apt-cache depends clang 2>/dev/null | sed -nE 's/.*Depends: clang-([0-9]+)$/\1/p' | head -n 1)
+    name=libclang-rt-$version-dev
+    if [ -n "$version" ] && ! is_installed "$name" && apt_knows "$name"; then
+        echo "$name"
+    fi
+}
+
 find_missing() {
     missing=()
     local package name
@@ -74,6 +85,7 @@ find_missing() {
         name=$(missing_of "$package")
         [ -z "$name" ] || missing+=("$name")
     done
+    [ "$with_tests" = no ] || for name in $(clang_runtime); do missing+=("$name"); done
 }
 
 as_root() {

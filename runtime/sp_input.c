@@ -21,6 +21,7 @@ static bool buffer_grow(struct sp_input *input) {
         return false;
     input->data = data;
     input->capacity = capacity;
+    input->filled = false; /* answered: one fill grows the buffer once */
     return true;
 }
 

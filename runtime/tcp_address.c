@@ -38,6 +38,8 @@ bool tcp_address_parse(const char *url, struct tcp_address *address, char *why, 
         wrong = "the host is missing (* listens on every address)";
     else if (wrong == NULL && (size_t)(host_end - host) >= sizeof address->host)
         wrong = "the host is too long";
+    else if (wrong == NULL && strcspn(host, "[]") < (size_t)(host_end - host))
+        wrong = "the host has a bracket in it";
     else if (wrong == NULL && !port_parse(port, &address->port))
         wrong = "the port is not a number from 0 to 65535 (an IPv6 address needs brackets)";
     if (wrong != NULL) {

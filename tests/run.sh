@@ -173,6 +173,10 @@ if [ $quick = no ]; then
     sanitized asan
     # Where addresses are too random for ThreadSanitizer, it cannot start without setarch.
     sanitized tsan $(setarch -R true 2>/dev/null && echo setarch -R)
+    # Three seconds a target, nine for shard and router; what crashes is kept in build/fuzz/crashes.
+    if wanted fuzz; then
+        part fuzz tests/fuzz/run.sh --seconds "$([ $soak = no ] && echo 3 || echo 60)" --jobs "$jobs"
+    fi
 fi
 
 echo

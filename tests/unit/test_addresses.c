@@ -36,10 +36,11 @@ static void what_is_no_tcp_address_is_refused(void **state) {
     char long_host[400] = "tcp://";
     memset(long_host + 6, 'h', 300);
     strcpy(long_host + 306, ":1");
-    const char *wrong[] = {"",          "tcp://",      "tcp:/127.0.0.1:1", "tcp://h",
-                           "tcp://h:",  "tcp://h:1x",  "tcp://h:65536",    "tcp://h:-1",
-                           "tcp://:1",  "tcp://[::1]", "tcp://[::1:1",     "tcp://::1:7500",
-                           "ipc://h:1", "tcp://[]:1",  "tcp://h:000001",   long_host};
+    const char *wrong[] = {"",           "tcp://",      "tcp:/127.0.0.1:1", "tcp://h",
+                           "tcp://h:",   "tcp://h:1x",  "tcp://h:65536",    "tcp://h:-1",
+                           "tcp://:1",   "tcp://[::1]", "tcp://[::1:1",     "tcp://::1:7500",
+                           "ipc://h:1",  "tcp://[]:1",  "tcp://h:000001",   "tcp://[[h]:1",
+                           "tcp://h]:1", long_host};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         struct tcp_address address;
         char why[512] = "";

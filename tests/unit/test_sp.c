@@ -190,6 +190,30 @@ static void a_claim_allocates_nothing(void **state) {
     sp_input_free(&input);
 }
 
+static void a_full_read_grows_the_buffer_once(void **state) {
+    struct sp_input input = {0};
+    struct bytes message;
+    uint64_t size;
+    uint8_t *space;
+    uint32_t arrived = 0;
+    /* The first read takes all the space; whether a release comes soon or late, only what arrives
+     * counts from then on. */
+    for (uint32_t got = 1; arrived < 100000; arrived += got) {
+        got = sp_input_space(&input, arrived == 0 ? UINT32_MAX : 1000, &space);
+        assert_true(got > 0);
+        memset(space, 0, got);
+        if (arrived == 0)
+            sp_length_write(space, MESSAGE_BYTES_MAX);
+        sp_input_filled(&input, got);
+        assert_int_equal(sp_input_next(&input, &message, &size), SP_FRAME_NONE);
+        if (arrived > 4 * SP_INPUT_FIRST_BYTES)
+            sp_input_release(&input);
+        assert_true(input.capacity <= SP_INPUT_FIRST_BYTES ||
+                    input.capacity <= 4 * (arrived + got));
+    }
+    sp_input_free(&input);
+}
+
 static void the_oversize_are_thrown_away_but_for_their_beginning(void **state) {
     const uint64_t oversize = MESSAGE_BYTES_MAX + 12345;
     struct sp_input input = {0};
@@ -254,6 +278,7 @@ int main(void) {
         cmocka_unit_test(messages_arrive_however_they_are_cut),
         cmocka_unit_test(messages_stay_where_they_are_until_the_release),
         cmocka_unit_test(a_claim_allocates_nothing),
+        cmocka_unit_test(a_full_read_grows_the_buffer_once),
         cmocka_unit_test(the_oversize_are_thrown_away_but_for_their_beginning),
         cmocka_unit_test(beyond_the_drain_is_bad),
     };

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Writes the seeds of tests/fuzz/corpus/<target>/ (the files seed-*) from proto/vectors/*.json, the
+example of a plans file, and a few texts below. Run it again after a change of the vectors:
+
+    python3 tests/fuzz/corpus_make.py
+
+Files of other names were found by the fuzzers (found-*, and those named for a bug), and stay.
+"""
+import glob
+import json
+import os
+import random
+import struct
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(HERE, "..", "..")
+SEED_BYTES_MAX = 1500
+
+
+def vectors(name):
+    with open(os.path.join(ROOT, "proto", "vectors", name + ".json"), encoding="utf-8") as file:
+        return json.load(file)["vectors"]
+
+
+def messages(name, keep=lambda vector: True):
+    found = [bytes.fromhex(vector["hex"]) for vector in vectors(name) if keep(vector)]
+    return [message for message in found if len(message) <= SEED_BYTES_MAX]
+
+
+def write(target, seeds):
+    folder = os.path.join(HERE, "corpus", target)
+    os.makedirs(folder, exist_ok=True)
+    for old in glob.glob(os.path.join(folder, "seed-*")):
+        os.remove(old)
+    unique = list(dict.fromkeys(seeds))
+    for number, seed in enumerate(unique):
+        with open(os.path.join(folder, "seed-%02d" % number), "wb") as file:
+            file.write(seed)
+
+
+def requests():
+    """Four of each method's requests, the first and the last among them, and a sample of what is
+    wrong."""
+    seeds = []
+    for method in dict.fromkeys(vector["method"] for vector in vectors("requests")):
+        found = messages("requests", lambda vector: vector["method"] == method)
+        seeds += found[:: max(1, len(found) // 3)][:3] + found[-1:]
+    return seeds + messages("malformed")[::6]
+
+
+def text(data):
+    return [data.encode()] if isinstance(data, str) else [piece.encode() for piece in data]
+
+
+def chosen(texts):
+    """Texts behind the byte that chooses what reads them."""
+    return [bytes([which]) + data.encode() for which, data in texts]
+
+
+def frames(*sizes):
+    data = b""
+    for size in sizes:
+        data += struct.pack(">Q", size) + bytes(i & 0xFF for i in range(size if size < 300 else 0))
+    return data
+
+
+def events(count):
+    """Some random events: the fuzzer finds its way from there."""
+    source = random.Random(7)
+    return [bytes(source.randrange(256) for _ in range(size)) for size in range(20, 20 + 60 * count, 60)]
+
+
+PLANS = [
+    "default: a\nplans:\n  a: {limits: [{rate: 1, period: 1s}]}\n",
+    "plans: {a: {limits: [{rate: 100/s, burst: 200}], on_unavailable: allow, durability: relaxed}}",
+    "default: none\nplans:\n  a:\n    limits: &l\n      - {rate: 0, period: 1y}\n  b: {limits: *l}\n",
+    "plans:\n  a: {limits: []}\n  a: {limit: 3}\n---\nplans: {}\n",
+    "default: ~\nplans: {'x y': {limits: [{rate: 1000000/d, burst: 18446744073709551616}]}}",
+    "plans: &a {b: *a}\n",
+    "plans: [\x00\xff",
+]
+CONFIGS = [
+    "node_id: n1\nshards: 4\nmemory: 64MiB\nsnapshot_interval: 100ms\nidle: yes\npolicy: deny\n",
+    "# nothing\n",
+    "shards: 0\nshards: 5\nshrads: 1\nnode_id: ~\nidle: [1]\n",
+    "node-id: 'a b'\n---\nx: y\n",
+    "{policy: maybe, memory: -1, snapshot_interval: 1y}",
+    "? [a]\n: b\n",
+]
+VALUES = [(0, "8"), (0, "65"), (1, "64MiB"), (1, "4096"), (1, "1TB"), (2, "100ms"), (2, "2m"),
+          (3, "18446744073709551615"), (3, "18446744073709551616"), (4, "16777216TiB"),
+          (5, "213503d"), (5, "584000h"), (5, "0"), (5, "1us"), (6, "Yes"), (6, "off"),
+          (7, "n1"), (8, "allow"), (8, "allow|deny"), (8, "")]
+ADDRESSES = [(0, "tcp://127.0.0.1:7500"), (0, "tcp://[::1]:0"), (0, "tcp://*:65535"),
+             (0, "tcp://a.example:65536"), (0, "tcp://[::ffff:127.0.0.1]:1"), (0, "ipc:///tmp/x"),
+             (1, "redis://127.0.0.1:6379"), (1, "redis://me@h/2"), (1, "unix:///run/redis.sock"),
+             (1, "redis://me:secret@h"), (1, "redis://[::1]:1/65535"), (1, "rediss://h"),
+             (2, "tcp://a:1,tcp://b:2"), (2, " tcp://a:1 , "), (2, "x")]
+
+
+def main():
+    view = b"\x82\xa3map%s\xa8policies%s"
+    policies = bytes.fromhex("83a776657273696f6e07a764656661756c74a466726565a5706c616e73") + \
+        b"\x92\x92\xa4free\xa4deny\x93\xa4open\xa5allow\xc0"
+    maps = messages("map")
+    every = [data for name in ("replies", "map", "plan_set", "records") for data in messages(name)]
+    write("reader", every[::3] + messages("malformed")[::12] + [b"\x91" * 8 + b"\xc0", b"\x91" * 9 + b"\xc0"])
+    write("request", requests())
+    write("reply", messages("replies"))
+    write("record", messages("records"))
+    write("map", maps)
+    write("plan_set", messages("plan_set"))
+    write("cluster_view", [view % (data, policies) for data in maps[:4] + [b"\xc0"]])
+    plain, one_by_one, mixed = bytes(17), bytes([1] * 16) + b"\0", bytes(range(0, 256, 16)) + b"\0"
+    write("sp_input", [how + frames(*sizes) for how in (plain, one_by_one, mixed)
+                       for sizes in ((0, 1, 40), (250, 3, 99, 0), (40, 2 << 20), (65 << 20,))] +
+          [bytes([255] * 17) + frames(7, (2 << 20) + 1), bytes([200] * 17) + frames((2 << 20))])
+    request_id = struct.pack(">I", 0x80000007)
+    write("sp_header", [request_id + b"body", struct.pack(">I", 5) + request_id, bytes(32) + request_id,
+                        bytes(28) + request_id, b"\0SP\0\0\x30\0\0", b"\x80"])
+    with open(os.path.join(ROOT, "deploy", "plans", "example.yaml"), encoding="utf-8") as file:
+        write("plans_file", text(PLANS + [file.read()]))
+    write("options_value", chosen(VALUES))
+    write("options_yaml", text(CONFIGS))
+    write("address", chosen(ADDRESSES))
+    write("shard", [bytes([start]) + data for start, data in zip((2, 3, 6, 18, 0), events(5))])
+    write("router", events(5))
+
+
+main()

@@ -1,0 +1,33 @@
+# Fuzz targets: one file a target. With SLUICE_FUZZ (the preset fuzz, clang) each is a libFuzzer
+# program; else it replays its corpus, as the test fuzz_corpus_<target>.
+set(fuzz_dir "${CMAKE_CURRENT_LIST_DIR}")
+add_custom_target(fuzz)
+
+# sluice_fuzz(NAME SOURCES more.c LINK lib ...): the target fuzz_<name> from fuzz_<name>.c.
+function(sluice_fuzz name)
+    cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+    add_executable(fuzz_${name} ${fuzz_dir}/fuzz_${name}.c ${ARG_SOURCES})
+    target_link_libraries(fuzz_${name} PRIVATE ${ARG_LINK} sluice_flags)
+    set_target_properties(fuzz_${name} PROPERTIES C_EXTENSIONS ON
+        RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
+    add_dependencies(fuzz fuzz_${name})
+    if(SLUICE_FUZZ)
+        target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    else()
+        target_sources(fuzz_${name} PRIVATE ${fuzz_dir}/replay.c)
+        add_test(NAME fuzz_corpus_${name} COMMAND fuzz_${name} ${fuzz_dir}/corpus/${name})
+        set_tests_properties(fuzz_corpus_${name} PROPERTIES TIMEOUT 120)
+    endif()
+endfunction()
+
+sluice_fuzz(reader LINK sluice_proto PkgConfig::MSGPACK)
+foreach(name request reply record map plan_set cluster_view)
+    sluice_fuzz(${name} LINK sluice_proto)
+endforeach()
+foreach(name sp_input sp_header options_value options_yaml)
+    sluice_fuzz(${name} LINK sluice_runtime)
+endforeach()
+sluice_fuzz(plans_file LINK sluice_plans_file)
+sluice_fuzz(address LINK sluice_router sluice_runtime)
+sluice_fuzz(shard SOURCES ${fuzz_dir}/../unit/shard_fixture.c LINK sluice_server_core)
+sluice_fuzz(router LINK sluice_router_core)
