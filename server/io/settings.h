@@ -25,10 +25,10 @@ struct node_settings {
     uint64_t lease_ttl_ns;
     uint64_t shard_memory_bytes_max;
     uint64_t stop_timeout_ns;
-    uint64_t weight;     /* of this node when it joins: parts of an even share */
-    bool failover;       /* take over the slots of nodes without a lease */
-    bool auto_rebalance; /* give away what is above this node's share */
-    bool drain_on_stop;  /* hand everything over before a stop */
+    uint64_t weight;          /* of this node when it joins: parts of an even share */
+    bool failover;            /* take over the slots of nodes without a lease */
+    bool auto_rebalance;      /* give away what is above this node's share */
+    bool drain_on_stop;       /* hand everything over before a stop */
     const char *test_stop_at; /* tests only: stop the process at this step of its first handover */
     const char *log_level;
     bool log_json;

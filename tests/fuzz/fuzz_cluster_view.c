@@ -10,7 +10,8 @@ static uint8_t memory[MAP_BYTES_MAX + PLAN_SET_BYTES_MAX], memory_again[sizeof m
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct fault fault = {.code = CODE_OK};
-    enum code code = cluster_view_read(bytes_of(data, size), &map, &plans, &fault);
+    uint64_t age_ms, age_again_ms;
+    enum code code = cluster_view_read(bytes_of(data, size), &map, &plans, &age_ms, &fault);
     if (code != CODE_OK) {
         FUZZ_CHECK(code == fault.code && fault.text[0] != '\0');
         return 0;
@@ -18,12 +19,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     FUZZ_CHECK(map.epoch.number == 0 || map_check(&map, &fault) == CODE_OK);
     FUZZ_CHECK(plans.default_at >= -1 && plans.default_at < (int32_t)plans.plan_count);
     struct writer writer = writer_of(memory, sizeof memory);
-    cluster_view_write(&writer, &map, &plans);
+    cluster_view_write(&writer, &map, &plans, age_ms);
     FUZZ_CHECK(!writer.overflow);
-    FUZZ_CHECK(cluster_view_read(writer_bytes(&writer), &map_again, &plans_again, &fault) ==
-               CODE_OK);
+    FUZZ_CHECK(cluster_view_read(writer_bytes(&writer), &map_again, &plans_again, &age_again_ms,
+                                 &fault) == CODE_OK);
     struct writer writer_again = writer_of(memory_again, sizeof memory_again);
-    cluster_view_write(&writer_again, &map_again, &plans_again);
+    cluster_view_write(&writer_again, &map_again, &plans_again, age_again_ms);
     FUZZ_CHECK(bytes_equal(writer_bytes(&writer), writer_bytes(&writer_again)));
     return 0;
 }
