@@ -21,6 +21,13 @@ struct terms {
     struct limit limits[LIMITS_PER_PLAN_MAX];
 };
 
+/* A time of one limit, exact: ns + part / rate nanoseconds since the epoch, part < rate of that
+ * limit. Its `tat` is when the bucket will be full again; {0, 0} is full for all practical ends. */
+struct tat {
+    uint64_t ns;
+    uint64_t part;
+};
+
 /* CODE_OK, or BAD_REQUEST with the reason: a zero, a bound exceeded, or terms whose full bucket
  * would span more time than TOLERANCE_NS_MAX. `what` names the limit in the message. */
 enum code limit_check(const struct limit *limit, const char *what, struct fault *fault);

@@ -6,6 +6,26 @@
 #include "proto/reader.h"
 #include "proto/writer.h"
 
+static void tat_write(struct writer *writer, const struct tat *tat) {
+    if (tat->part > 0) {
+        write_array(writer, 2);
+        write_uint(writer, tat->ns);
+        write_uint(writer, tat->part);
+    } else {
+        write_uint(writer, tat->ns);
+    }
+}
+
+static bool tat_read(struct reader *reader, struct tat *tat) {
+    uint32_t count;
+    *tat = (struct tat){0};
+    if (read_uint(reader, &tat->ns)) {
+        return tat->ns <= INT64_MAX;
+    }
+    return read_array(reader, &count) && count == 2 && read_uint(reader, &tat->ns) &&
+           read_uint(reader, &tat->part) && tat->ns <= INT64_MAX && tat->part < TOKENS_MAX;
+}
+
 uint32_t record_write(const struct record *record, uint8_t out[RECORD_BYTES_MAX]) {
     struct writer writer = writer_of(out, RECORD_BYTES_MAX);
     write_array(&writer, 3 + record->tat_count);
@@ -17,7 +37,7 @@ uint32_t record_write(const struct record *record, uint8_t out[RECORD_BYTES_MAX]
     }
     write_uint(&writer, record->generation);
     for (uint32_t i = 0; i < record->tat_count; i++) {
-        write_uint(&writer, record->tat_ns[i]);
+        tat_write(&writer, &record->tats[i]);
     }
     assert(!writer.overflow);
     return writer.size;
@@ -62,7 +82,7 @@ enum code record_read(struct bytes stored, struct record *record, struct fault *
     record->generation = (uint32_t)generation;
     record->tat_count = count - 3;
     for (uint32_t i = 0; i < record->tat_count; i++) {
-        if (!read_uint(&reader, &record->tat_ns[i]) || record->tat_ns[i] > 2 * TOLERANCE_NS_MAX) {
+        if (!tat_read(&reader, &record->tats[i])) {
             return fault_set(fault, CODE_BAD_REQUEST, "record[%u]: expected a time, got %s", 3 + i,
                              reader_describe(&reader));
         }

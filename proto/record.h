@@ -4,7 +4,8 @@
  *     [schema, plan, generation, tat...]   plan: a name, or [rate, period_ms, burst] for an inline
  * limit
  *
- * Pure. tat values are ns of cluster time, one a limit.
+ * Pure. tat values are times in ns of cluster time, one a limit: an integer, or [ns, part] if the
+ * time is no whole number of ns (part / rate more).
  */
 #ifndef SLUICE_PROTO_RECORD_H
 #define SLUICE_PROTO_RECORD_H
@@ -14,8 +15,9 @@
 
 #define RECORD_SCHEMA 1
 
-/* Bytes of the largest record: array, schema, a 63-byte name, generation, 4 times. */
-#define RECORD_BYTES_MAX 128
+/* Bytes of the largest record: array, schema, a 63-byte name, generation, 4 times of two numbers.
+ */
+#define RECORD_BYTES_MAX 192
 
 struct record {
     bool is_inline;
@@ -23,7 +25,7 @@ struct record {
     struct limit limit;  /* inline */
     uint32_t generation; /* 0 if inline */
     uint32_t tat_count;
-    uint64_t tat_ns[LIMITS_PER_PLAN_MAX];
+    struct tat tats[LIMITS_PER_PLAN_MAX];
 };
 
 /* Returns the bytes written to `out`. */

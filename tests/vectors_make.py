@@ -408,7 +408,9 @@ def records():
             ("free", 1, [0]), ("p" * 63, 2**32 - 1, [1, 2**32, 2**53, 2**62]),
             ("premium", 7, [1700000000000000000, 1700000000000000001]),
             (limit(10, 1000, 20), 0, [1700000000000000000]),
-            (limit(2**48, 34560000000, 2**48), 0, [2**61])):
+            (limit(2**48, 34560000000, 2**48), 0, [2**61]),
+            (limit(3, 1000, 5), 0, [[1700000000333333333, 1]]),
+            ("two", 2, [1700000000000000000, [2**63 - 1, 2**48 - 1]])):
         stored = list(plan.values()) if isinstance(plan, dict) else plan
         out.append({"name": f"record {len(out)}", "plan": plan, "generation": generation,
                     "tat_ns": tat, "hex": P([1, stored, generation] + tat).hex()})
@@ -424,7 +426,9 @@ def records():
             ("generation negative", P([1, "free", -1, 0]), "record[2]"),
             ("generation of 33 bits", P([1, "free", 2**32, 0]), "record[2]"),
             ("a time negative", P([1, "free", 1, -1]), "record[3]"),
-            ("a time beyond 2^62", P([1, "free", 1, 2**62 + 1]), "record[3]"),
+            ("a time beyond 2^63", P([1, "free", 1, 2**63]), "record[3]"),
+            ("a time of three parts", P([1, "free", 1, [1, 2, 3]]), "record[3]"),
+            ("a part beyond 2^48", P([1, "free", 1, [1, 2**48]]), "record[3]"),
             ("two times of an inline limit", P([1, [1, 1, 1], 0, 0, 0]), "inline"),
             ("bytes left over", P([1, "free", 1, 0]) + b"\x00", "left over")):
         out.append({"name": name, "hex": value.hex(), "wrong": text})

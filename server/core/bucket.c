@@ -6,43 +6,63 @@ typedef unsigned __int128 uint128;
  * tokens * PERIOD_NS_MAX fits 128 bits (2^72 * 2^55 = 2^127). */
 #define CONVERT_TOKENS_MAX ((uint128)1 << 72)
 
-/* floor(a * b / c), at most UINT64_MAX. Most products fit 64 bits, whose division is far cheaper.
- */
-static uint64_t scale_floor(uint64_t a, uint64_t b, uint64_t c) {
+/* The time that a number of tokens takes to refill; at most UINT64_MAX ns. Most products fit 64
+ * bits, whose division is far cheaper. */
+static struct tat span_of(const struct limit *limit, uint64_t tokens) {
     uint64_t product;
-    if (!__builtin_mul_overflow(a, b, &product)) {
-        return product / c;
+    if (!__builtin_mul_overflow(tokens, limit->period_ns, &product)) {
+        return (struct tat){product / limit->rate_tokens, product % limit->rate_tokens};
     }
-    uint128 quotient = (uint128)a * b / c;
-    return quotient > UINT64_MAX ? UINT64_MAX : (uint64_t)quotient;
-}
-
-/* ceil(a * b / c), at most UINT64_MAX. */
-static uint64_t scale_ceil(uint64_t a, uint64_t b, uint64_t c) {
-    uint64_t product;
-    if (!__builtin_mul_overflow(a, b, &product)) {
-        return product / c + (product % c != 0);
+    uint128 wide = (uint128)tokens * limit->period_ns;
+    uint128 ns = wide / limit->rate_tokens;
+    if (ns > UINT64_MAX) {
+        return (struct tat){.ns = UINT64_MAX};
     }
-    uint128 quotient = ((uint128)a * b + (c - 1)) / c;
-    return quotient > UINT64_MAX ? UINT64_MAX : (uint64_t)quotient;
+    return (struct tat){(uint64_t)ns, (uint64_t)(wide - ns * limit->rate_tokens)};
 }
 
-static uint64_t deficit_at(uint64_t tat_ns, uint64_t now_ns) {
-    return tat_ns > now_ns ? tat_ns - now_ns : 0;
+static bool span_less(struct tat a, struct tat b) {
+    return a.ns != b.ns ? a.ns < b.ns : a.part < b.part;
 }
 
-static uint64_t tolerance_of(const struct limit *limit) {
-    return scale_floor(limit->burst_tokens, limit->period_ns, limit->rate_tokens);
+static bool span_is_zero(struct tat span) {
+    return span.ns == 0 && span.part == 0;
 }
 
-static uint64_t level_of(const struct limit *limit, uint64_t tolerance_ns, uint64_t deficit_ns) {
-    if (deficit_ns == 0) {
+static struct tat span_add(struct tat a, struct tat b, uint64_t rate) {
+    uint64_t part = a.part + b.part;
+    bool carry = part >= rate;
+    return (struct tat){a.ns + b.ns + carry, carry ? part - rate : part};
+}
+
+/* a - b, where b is no longer than a. */
+static struct tat span_subtract(struct tat a, struct tat b, uint64_t rate) {
+    bool borrow = a.part < b.part;
+    return (struct tat){a.ns - b.ns - borrow, borrow ? a.part + rate - b.part : a.part - b.part};
+}
+
+static uint64_t span_rounded_up(struct tat span) {
+    return span.ns + (span.part > 0);
+}
+
+static struct tat deficit_at(struct tat tat, uint64_t now_ns) {
+    return tat.ns < now_ns ? (struct tat){0} : (struct tat){tat.ns - now_ns, tat.part};
+}
+
+static uint64_t level_of(const struct limit *limit, struct tat tolerance, struct tat deficit) {
+    if (span_is_zero(deficit)) {
         return limit->burst_tokens;
     }
-    if (deficit_ns >= tolerance_ns) {
+    if (!span_less(deficit, tolerance)) {
         return 0;
     }
-    return scale_floor(tolerance_ns - deficit_ns, limit->rate_tokens, limit->period_ns);
+    struct tat room = span_subtract(tolerance, deficit, limit->rate_tokens);
+    uint64_t product;
+    if (!__builtin_mul_overflow(room.ns, limit->rate_tokens, &product) &&
+        !__builtin_add_overflow(product, room.part, &product)) {
+        return product / limit->period_ns;
+    }
+    return (uint64_t)(((uint128)room.ns * limit->rate_tokens + room.part) / limit->period_ns);
 }
 
 /* What one limit says to one request. */
@@ -50,32 +70,22 @@ struct verdict {
     bool passes;
     bool never; /* the cost is above the burst */
     uint64_t wait_ns;
-    uint64_t increment_ns;
-    uint64_t tolerance_ns;
+    struct tat increment;
+    struct tat tolerance;
 };
 
-static struct verdict judge(const struct limit *limit, uint64_t cost_tokens, uint64_t deficit_ns) {
-    struct verdict verdict = {.tolerance_ns = tolerance_of(limit)};
-    uint64_t room_ns = verdict.tolerance_ns;
-    verdict.increment_ns = scale_ceil(cost_tokens, limit->period_ns, limit->rate_tokens);
-    if (cost_tokens > limit->burst_tokens) {
-        verdict.never = true;
+static struct verdict judge(const struct limit *limit, uint64_t cost_tokens, struct tat deficit) {
+    struct verdict verdict = {.tolerance = span_of(limit, limit->burst_tokens),
+                              .increment = span_of(limit, cost_tokens),
+                              .never = cost_tokens > limit->burst_tokens};
+    if (verdict.never) {
         return verdict;
     }
-    if (cost_tokens == 0) {
-        /* A bucket that gave its whole burst at once may stand 1 ns beyond the rounded-down
-         * tolerance: that is empty, not in debt. */
-        room_ns = scale_ceil(limit->burst_tokens, limit->period_ns, limit->rate_tokens);
+    struct tat room = span_subtract(verdict.tolerance, verdict.increment, limit->rate_tokens);
+    verdict.passes = !span_less(room, deficit);
+    if (!verdict.passes) {
+        verdict.wait_ns = span_rounded_up(span_subtract(deficit, room, limit->rate_tokens));
     }
-    if (deficit_ns == 0 ||
-        (verdict.increment_ns <= room_ns && deficit_ns <= room_ns - verdict.increment_ns)) {
-        verdict.passes = true;
-        return verdict;
-    }
-    /* Whichever clause is met first: full again, or room for the increment. */
-    verdict.wait_ns = verdict.increment_ns >= room_ns
-                          ? deficit_ns
-                          : deficit_ns - (room_ns - verdict.increment_ns);
     return verdict;
 }
 
@@ -91,36 +101,40 @@ static int64_t us_rounded_up(uint64_t ns) {
     return (int64_t)(ns / 1000 + (ns % 1000 != 0));
 }
 
-static void apply(const struct terms *terms, const struct verdict verdicts[], uint64_t tat_ns[],
+static void apply(const struct terms *terms, const struct verdict verdicts[], struct tat tats[],
                   enum verb verb, uint64_t now_ns) {
     for (uint32_t i = 0; i < terms->limit_count; i++) {
-        uint64_t deficit_ns = deficit_at(tat_ns[i], now_ns);
-        uint64_t increment_ns = verdicts[i].increment_ns;
+        uint64_t rate = terms->limits[i].rate_tokens;
+        struct tat deficit = deficit_at(tats[i], now_ns);
+        struct tat increment = verdicts[i].increment;
         if (verb == VERB_TAKE) {
-            tat_ns[i] = now_ns + deficit_ns + increment_ns;
-        } else if (deficit_ns > 0) {
-            tat_ns[i] = deficit_ns > increment_ns ? tat_ns[i] - increment_ns : now_ns;
+            deficit = span_add(deficit, increment, rate);
+            tats[i] = (struct tat){now_ns + deficit.ns, deficit.part};
+        } else if (span_less(increment, deficit)) {
+            tats[i] = span_subtract(tats[i], increment, rate);
+        } else if (!span_is_zero(deficit)) {
+            tats[i] = (struct tat){.ns = now_ns};
         }
     }
 }
 
-void bucket_decide(const struct terms *terms, uint64_t tat_ns[], enum verb verb,
+void bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
                    uint64_t cost_tokens, uint64_t now_ns, struct take_result *result) {
     struct verdict verdicts[LIMITS_PER_PLAN_MAX];
     bool allowed = true;
     for (uint32_t i = 0; i < terms->limit_count; i++) {
-        verdicts[i] = judge(&terms->limits[i], cost_tokens, deficit_at(tat_ns[i], now_ns));
+        verdicts[i] = judge(&terms->limits[i], cost_tokens, deficit_at(tats[i], now_ns));
         allowed = allowed && (verdicts[i].passes || verb == VERB_REFUND);
     }
     if (allowed && verb != VERB_PEEK && cost_tokens > 0) {
-        apply(terms, verdicts, tat_ns, verb, now_ns);
+        apply(terms, verdicts, tats, verb, now_ns);
     }
 
     uint32_t tightest = 0;
     uint64_t fewest = UINT64_MAX;
     for (uint32_t i = 0; i < terms->limit_count; i++) {
         uint64_t level =
-            level_of(&terms->limits[i], verdicts[i].tolerance_ns, deficit_at(tat_ns[i], now_ns));
+            level_of(&terms->limits[i], verdicts[i].tolerance, deficit_at(tats[i], now_ns));
         bool tighter = allowed
                            ? level < fewest
                            : (i == 0 || waits_longer(&verdicts[i], &verdicts[tightest]) ||
@@ -137,34 +151,38 @@ void bucket_decide(const struct terms *terms, uint64_t tat_ns[], enum verb verb,
         .allowed = allowed,
         .remaining_tokens = fewest,
         .limit_tokens = terms->limits[tightest].burst_tokens,
-        .reset_after_us = (uint64_t)us_rounded_up(deficit_at(tat_ns[tightest], now_ns)),
+        .reset_after_us = (uint64_t)us_rounded_up(bucket_reset_ns(tats[tightest], now_ns)),
     };
     if (!allowed) {
         result->retry_after_us = verdict->never ? RETRY_NEVER : us_rounded_up(verdict->wait_ns);
     }
 }
 
-bool bucket_full(const struct terms *terms, const uint64_t tat_ns[], uint64_t now_ns) {
+bool bucket_full(const struct terms *terms, const struct tat tats[], uint64_t now_ns) {
     for (uint32_t i = 0; i < terms->limit_count; i++) {
-        if (tat_ns[i] > now_ns) {
+        if (!span_is_zero(deficit_at(tats[i], now_ns))) {
             return false;
         }
     }
     return true;
 }
 
-uint64_t bucket_level(const struct limit *limit, uint64_t tat_ns, uint64_t now_ns) {
-    return level_of(limit, tolerance_of(limit), deficit_at(tat_ns, now_ns));
+uint64_t bucket_reset_ns(struct tat tat, uint64_t now_ns) {
+    return span_rounded_up(deficit_at(tat, now_ns));
 }
 
-/* The same tokens as `deficit_ns` under `from`, as ns under `to`:
+uint64_t bucket_level(const struct limit *limit, struct tat tat, uint64_t now_ns) {
+    return level_of(limit, span_of(limit, limit->burst_tokens), deficit_at(tat, now_ns));
+}
+
+/* The same tokens as `deficit` under `from`, as ns under `to`:
  * deficit * from.rate / from.period tokens, whole and fraction apart so that nothing overflows. */
 static uint64_t convert_deficit(const struct limit *from, const struct limit *to,
-                                uint64_t deficit_ns) {
-    if (deficit_ns > TOLERANCE_NS_MAX) {
-        deficit_ns = TOLERANCE_NS_MAX;
+                                struct tat deficit) {
+    if (deficit.ns >= TOLERANCE_NS_MAX) {
+        deficit = (struct tat){.ns = TOLERANCE_NS_MAX};
     }
-    uint128 spent = (uint128)deficit_ns * from->rate_tokens;
+    uint128 spent = (uint128)deficit.ns * from->rate_tokens + deficit.part;
     uint128 whole_tokens = spent / from->period_ns;
     uint128 fraction = spent % from->period_ns;
     if (whole_tokens > CONVERT_TOKENS_MAX) {
@@ -176,16 +194,22 @@ static uint64_t convert_deficit(const struct limit *from, const struct limit *to
     return result > TOLERANCE_NS_MAX ? TOLERANCE_NS_MAX : (uint64_t)result;
 }
 
-void bucket_convert(const struct terms *from, const struct terms *to, uint64_t tat_ns[],
+void bucket_convert(const struct terms *from, const struct terms *to, struct tat tats[],
                     uint64_t now_ns) {
     for (uint32_t i = 0; i < to->limit_count; i++) {
         if (i >= from->limit_count) {
-            tat_ns[i] = 0;
+            tats[i] = (struct tat){0};
             continue;
         }
-        uint64_t deficit_ns = deficit_at(tat_ns[i], now_ns);
-        if (deficit_ns > 0 && !limit_equal(&from->limits[i], &to->limits[i])) {
-            tat_ns[i] = now_ns + convert_deficit(&from->limits[i], &to->limits[i], deficit_ns);
+        if (from->limits[i].rate_tokens == to->limits[i].rate_tokens &&
+            from->limits[i].period_ns == to->limits[i].period_ns) {
+            continue; /* another burst changes nothing of what was spent */
+        }
+        /* Also of a full one: its part is one of the old rate. */
+        struct tat deficit = deficit_at(tats[i], now_ns);
+        tats[i] = (struct tat){0};
+        if (!span_is_zero(deficit)) {
+            tats[i].ns = now_ns + convert_deficit(&from->limits[i], &to->limits[i], deficit);
         }
     }
 }

@@ -1,21 +1,20 @@
 /*
- * The bucket's arithmetic: GCRA over one to four limits, in integers. Pure functions of their
+ * The bucket's arithmetic: GCRA over one to four limits, in exact integers. Pure functions of their
  * arguments; no clock, no memory.
  *
- * One integer a limit: `tat`, the cluster time (ns) at which the bucket will be full again.
+ * One time a limit: `tat`, when the bucket will be full again. A token's refill takes period / rate
+ * ns, which is seldom a whole number: times are kept as ns + part / rate, so nothing is rounded.
  *
- *     increment = ceil(cost * period / rate)        tolerance = floor(burst * period / rate)
+ *     increment = cost * period / rate              tolerance = burst * period / rate
  *     deficit   = max(0, tat - now)
- *     granted   iff deficit = 0 and cost <= burst, or deficit + increment <= tolerance
- *               then tat = now + deficit + increment
- *     level     = burst if deficit = 0, else floor((tolerance - deficit) * rate / period)
+ *     granted   iff deficit + increment <= tolerance; then tat = now + deficit + increment
+ *     level     = floor((tolerance - deficit) * rate / period)
  *
  * Guarantees, for every limit and every interval of d ns that starts and ends with a take:
  *     granted cost <= burst + rate * d / period                                   (the bound)
  *     cost <= level  <=>  granted                                      (no false refusal)
- *     tokens lost to rounding <= 1 ns of refill a take
- * The first clause of "granted" is what lets a full bucket give its whole burst when
- * burst * period / rate is no whole number: docs/decisions has the proof.
+ *     nothing is lost to rounding
+ * docs/decisions/0001 tells why whole nanoseconds are not enough.
  */
 #ifndef SLUICE_SERVER_CORE_BUCKET_H
 #define SLUICE_SERVER_CORE_BUCKET_H
@@ -23,25 +22,28 @@
 #include "proto/limit.h"
 #include "proto/take.h"
 
-/* Decides `verb` with `cost` at `now_ns` and fills the result (code OK, flags 0). tat_ns has
+/* Decides `verb` with `cost` at `now_ns` and fills the result (code OK, flags 0). tats has
  * terms->limit_count entries; they change only if a take is granted (cost > 0) or a refund made.
  * A take passes every limit or changes none. A cost of 0 takes nothing and is always allowed
  * unless the bucket is in debt: its level is below 0, after a limit was lowered (remaining says 0).
  * A peek says whether the cost would be granted, and what remains now. A refund lowers tat by the
  * increment, never below now; it is always allowed. */
-void bucket_decide(const struct terms *terms, uint64_t tat_ns[], enum verb verb,
+void bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
                    uint64_t cost_tokens, uint64_t now_ns, struct take_result *result);
 
 /* True if every limit is full at now_ns: the bucket is the same as no bucket. */
-bool bucket_full(const struct terms *terms, const uint64_t tat_ns[], uint64_t now_ns);
+bool bucket_full(const struct terms *terms, const struct tat tats[], uint64_t now_ns);
+
+/* ns until a limit is full, rounded up. */
+uint64_t bucket_reset_ns(struct tat tat, uint64_t now_ns);
 
 /* Level of one limit in tokens. */
-uint64_t bucket_level(const struct limit *limit, uint64_t tat_ns, uint64_t now_ns);
+uint64_t bucket_level(const struct limit *limit, struct tat tat, uint64_t now_ns);
 
 /* Changes tat from terms `from` to terms `to`, limit by limit in order: the tokens already spent
  * stay spent (rounded up by at most 2 ns of refill). A limit that `from` did not have starts full.
  * Results are bounded so that no later arithmetic overflows. */
-void bucket_convert(const struct terms *from, const struct terms *to, uint64_t tat_ns[],
+void bucket_convert(const struct terms *from, const struct terms *to, struct tat tats[],
                     uint64_t now_ns);
 
 #endif

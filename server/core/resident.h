@@ -1,11 +1,12 @@
 /*
- * A bucket in memory, packed: 8 bytes, one time a limit, the key. And an assignment: a plan's name
- * for a key. Both live in the arena and are named by their reference.
+ * A bucket in memory, packed: 8 bytes, a time of 16 bytes for each limit, the key. And an
+ * assignment: a plan's name for a key. Both live in the arena and are named by their reference.
  */
 #ifndef SLUICE_SERVER_CORE_RESIDENT_H
 #define SLUICE_SERVER_CORE_RESIDENT_H
 
 #include "proto/bytes.h"
+#include "proto/limit.h"
 #include "server/core/arena.h"
 
 /* Bits of a resident's state. */
@@ -26,7 +27,7 @@ struct resident {
     uint16_t term; /* TERM_NONE: none (unreadable) */
     uint8_t key_size_less_one;
     uint8_t state;
-    uint64_t tat_ns[]; /* then the key's bytes */
+    struct tat tats[]; /* then the key's bytes */
 };
 
 static inline struct resident *resident_at(const struct arena *arena, uint32_t ref) {
@@ -42,11 +43,12 @@ static inline bool resident_is_ghost(const struct resident *resident) {
 }
 
 static inline struct bytes resident_key(const struct resident *resident) {
-    return bytes_of(&resident->tat_ns[resident_limits(resident)], resident->key_size_less_one + 1u);
+    return bytes_of(&resident->tats[resident_limits(resident)], resident->key_size_less_one + 1u);
 }
 
 static inline uint32_t resident_size(uint32_t limit_count, uint32_t key_size) {
-    return (uint32_t)sizeof(struct resident) + limit_count * 8 + key_size;
+    return (uint32_t)sizeof(struct resident) + limit_count * (uint32_t)sizeof(struct tat) +
+           key_size;
 }
 
 struct assignment {

@@ -48,16 +48,16 @@ static void show_plan(struct shard *shard, const struct shard_slot *slot, uint64
     }
 }
 
-static void show_limits(struct shard *shard, const struct terms *terms, const uint64_t tat_ns[],
+static void show_limits(struct shard *shard, const struct terms *terms, const struct tat tats[],
                         struct shard_key_info *info) {
     info->limit_count = terms->limit_count;
     for (uint32_t i = 0; i < terms->limit_count; i++) {
         info->limits[i] = terms->limits[i];
         /* A plan that is gone left no limits, only times. */
         if (terms->limits[i].rate_tokens > 0) {
-            info->level_tokens[i] = bucket_level(&terms->limits[i], tat_ns[i], shard->now_ns);
+            info->level_tokens[i] = bucket_level(&terms->limits[i], tats[i], shard->now_ns);
         }
-        info->reset_after_ns[i] = tat_ns[i] > shard->now_ns ? tat_ns[i] - shard->now_ns : 0;
+        info->reset_after_ns[i] = bucket_reset_ns(tats[i], shard->now_ns);
     }
 }
 
@@ -68,7 +68,7 @@ static void show(struct shard *shard, const struct shard_slot *slot, uint64_t ha
     show_plan(shard, slot, hash, event->admin.key, info);
     uint32_t ref = bucket_find(shard, slot, hash, event->admin.key);
     if (ref == 0) {
-        const uint64_t full[LIMITS_PER_PLAN_MAX] = {0};
+        const struct tat full[LIMITS_PER_PLAN_MAX] = {0};
         int32_t plan_at = plan_set_find(shard->plans, name_bytes(&info->plan));
         if (plan_at >= 0) {
             show_limits(shard, &shard->plans->plans[plan_at].generations[0].terms, full, info);
@@ -83,7 +83,7 @@ static void show(struct shard *shard, const struct shard_slot *slot, uint64_t ha
     } else if (resident->term != TERM_NONE) {
         const struct term *term = term_set_at(&shard->terms, resident->term);
         info->bucket_plan = term->name;
-        show_limits(shard, &term->terms, resident->tat_ns, info);
+        show_limits(shard, &term->terms, resident->tats, info);
     }
 }
 
@@ -104,7 +104,7 @@ static enum reason reset(struct shard *shard, struct shard_slot *slot, uint64_t 
         return REASON_QUEUE_FULL;
     }
     resident->state &= (uint8_t)~RESIDENT_UNREADABLE;
-    memset(resident->tat_ns, 0, resident_limits(resident) * sizeof resident->tat_ns[0]);
+    memset(resident->tats, 0, resident_limits(resident) * sizeof resident->tats[0]);
     if (stored) {
         pending_add(shard, event, slot, ref);
         bucket_mark_dirty(shard, slot, ref);

@@ -35,55 +35,57 @@ bool bucket_is_under(const struct shard *shard, const struct resident *resident,
  * then, so the time that was left stays as it is, at most a whole (empty) bucket's. If the plan is
  * back in the set, its generation is looked up as usual. */
 static void unknown_tats_under(const struct shard *shard, const struct term *term,
-                               const struct wanted *wanted, uint64_t tat_ns[]) {
+                               const struct wanted *wanted, struct tat tats[]) {
     if (term->outdated) {
         const struct plan *plan = &shard->plans->plans[term->plan_at];
         const struct terms *from = plan_terms_at(plan, term->generation);
         if (from->limit_count == term->terms.limit_count) {
-            bucket_convert(from, wanted->terms, tat_ns, shard->now_ns);
+            bucket_convert(from, wanted->terms, tats, shard->now_ns);
             return;
         }
     }
     for (uint32_t i = term->terms.limit_count; i < wanted->terms->limit_count; i++) {
-        tat_ns[i] = 0;
+        tats[i] = (struct tat){0};
     }
     for (uint32_t i = 0; i < wanted->terms->limit_count; i++) {
         const struct limit *limit = &wanted->terms->limits[i];
         unsigned __int128 tolerance =
             (unsigned __int128)limit->burst_tokens * limit->period_ns / limit->rate_tokens;
-        if (tat_ns[i] > shard->now_ns + (uint64_t)tolerance) {
-            tat_ns[i] = shard->now_ns + (uint64_t)tolerance;
+        /* The part is one of another rate: rounded up. */
+        tats[i] = (struct tat){.ns = tats[i].ns + (tats[i].part > 0)};
+        if (tats[i].ns > shard->now_ns + (uint64_t)tolerance) {
+            tats[i].ns = shard->now_ns + (uint64_t)tolerance;
         }
     }
 }
 
 void bucket_tats_under(const struct shard *shard, const struct resident *resident,
-                       const struct wanted *wanted, uint64_t tat_ns[LIMITS_PER_PLAN_MAX]) {
-    memset(tat_ns, 0, LIMITS_PER_PLAN_MAX * sizeof tat_ns[0]);
-    memcpy(tat_ns, resident->tat_ns, resident_limits(resident) * sizeof tat_ns[0]);
+                       const struct wanted *wanted, struct tat tats[LIMITS_PER_PLAN_MAX]) {
+    memset(tats, 0, LIMITS_PER_PLAN_MAX * sizeof tats[0]);
+    memcpy(tats, resident->tats, resident_limits(resident) * sizeof tats[0]);
     if (resident->term == TERM_NONE || bucket_is_under(shard, resident, wanted)) {
         return;
     }
     const struct term *term = term_set_at(&shard->terms, resident->term);
     if (term->kind == TERM_UNKNOWN) {
-        unknown_tats_under(shard, term, wanted, tat_ns);
+        unknown_tats_under(shard, term, wanted, tats);
     } else {
-        bucket_convert(&term->terms, wanted->terms, tat_ns, shard->now_ns);
+        bucket_convert(&term->terms, wanted->terms, tats, shard->now_ns);
     }
 }
 
 static void resident_fill(struct resident *resident, struct bytes key, uint16_t term,
-                          uint32_t limit_count, const uint64_t tat_ns[], uint8_t flags) {
+                          uint32_t limit_count, const struct tat tats[], uint8_t flags) {
     resident->term = term;
     resident->key_size_less_one = (uint8_t)(key.size - 1);
     resident->state = (uint8_t)(flags | limit_count << RESIDENT_LIMITS_SHIFT);
     /* The key may be this resident's own, about to move. */
-    memmove(&resident->tat_ns[limit_count], key.data, key.size);
-    memcpy(resident->tat_ns, tat_ns, limit_count * sizeof tat_ns[0]);
+    memmove(&resident->tats[limit_count], key.data, key.size);
+    memcpy(resident->tats, tats, limit_count * sizeof tats[0]);
 }
 
 uint32_t bucket_add(struct shard *shard, struct shard_slot *slot, uint64_t hash, struct bytes key,
-                    uint16_t term, uint32_t limit_count, const uint64_t tat_ns[], uint8_t flags) {
+                    uint16_t term, uint32_t limit_count, const struct tat tats[], uint8_t flags) {
     uint32_t ref = arena_get(&shard->arena, resident_size(limit_count, key.size));
     if (ref == 0) {
         return 0;
@@ -92,13 +94,13 @@ uint32_t bucket_add(struct shard *shard, struct shard_slot *slot, uint64_t hash,
         arena_put(&shard->arena, ref);
         return 0;
     }
-    resident_fill(resident_at(&shard->arena, ref), key, term, limit_count, tat_ns, flags);
+    resident_fill(resident_at(&shard->arena, ref), key, term, limit_count, tats, flags);
     shard->counters.buckets++;
     return ref;
 }
 
 uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32_t limit_count,
-                        const uint64_t tat_ns[]) {
+                        const struct tat tats[]) {
     struct resident *resident = resident_at(&shard->arena, ref);
     struct bytes key = resident_key(resident);
     uint8_t flags = resident->state & RESIDENT_FLAGS;
@@ -109,7 +111,7 @@ uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32
         if (moved == 0) {
             return 0;
         }
-        resident_fill(resident_at(&shard->arena, moved), key, term, limit_count, tat_ns,
+        resident_fill(resident_at(&shard->arena, moved), key, term, limit_count, tats,
                       flags & (RESIDENT_STORED | RESIDENT_UNREADABLE));
         admin_bucket_moved(shard, ref, moved);
         if ((flags & (RESIDENT_DIRTY | RESIDENT_WRITING)) != 0) {
@@ -119,7 +121,7 @@ uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32
             arena_put(&shard->arena, ref);
         }
     } else {
-        resident_fill(resident, key, term, limit_count, tat_ns, flags);
+        resident_fill(resident, key, term, limit_count, tats, flags);
     }
     if (term_before != TERM_NONE) {
         term_set_release(&shard->terms, term_before);
@@ -138,10 +140,10 @@ static uint16_t wanted_hold(struct shard *shard, const struct wanted *wanted) {
 
 enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t hash,
                           struct bytes key, uint32_t ref, const struct wanted *wanted,
-                          const uint64_t tat_ns[]) {
+                          const struct tat tats[]) {
     uint32_t limit_count = wanted->terms->limit_count;
     if (ref != 0 && bucket_is_under(shard, resident_at(&shard->arena, ref), wanted)) {
-        memcpy(resident_at(&shard->arena, ref)->tat_ns, tat_ns, limit_count * sizeof tat_ns[0]);
+        memcpy(resident_at(&shard->arena, ref)->tats, tats, limit_count * sizeof tats[0]);
         bucket_mark_dirty(shard, slot, ref);
         return REASON_NONE;
     }
@@ -151,9 +153,9 @@ enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t
     }
     uint32_t after;
     if (ref == 0) {
-        after = bucket_add(shard, slot, hash, key, term, limit_count, tat_ns, 0);
+        after = bucket_add(shard, slot, hash, key, term, limit_count, tats, 0);
     } else {
-        after = bucket_rewrite(shard, ref, term, limit_count, tat_ns);
+        after = bucket_rewrite(shard, ref, term, limit_count, tats);
         if (after != 0 && after != ref) {
             table_replace(&slot->buckets, table_tag(hash), ref, after);
         }
@@ -171,7 +173,7 @@ bool bucket_resident_full(const struct shard *shard, const struct resident *resi
         return false;
     }
     struct terms counted = {.limit_count = resident_limits(resident)};
-    return bucket_full(&counted, resident->tat_ns, shard->now_ns);
+    return bucket_full(&counted, resident->tats, shard->now_ns);
 }
 
 void bucket_mark_dirty(struct shard *shard, struct shard_slot *slot, uint32_t ref) {

@@ -38,7 +38,7 @@ static uint16_t record_term(struct shard *shard, const struct record *record) {
 
 static bool load_unreadable(struct shard *shard, struct shard_slot *slot, uint64_t hash,
                             struct bytes key, const char *text) {
-    const uint64_t no_tats[1] = {0};
+    const struct tat no_tats[1] = {0};
     uint32_t ref = bucket_add(shard, slot, hash, key, TERM_NONE, 0, no_tats,
                               RESIDENT_STORED | RESIDENT_UNREADABLE);
     if (ref == 0) {
@@ -67,16 +67,20 @@ static bool load_bucket(struct shard *shard, struct shard_slot *slot,
                                "this shard holds too many different inline limits");
     }
     uint32_t limit_count = term_set_at(&shard->terms, term_at)->terms.limit_count;
-    uint64_t tat_ns[LIMITS_PER_PLAN_MAX] = {0};
+    struct tat tats[LIMITS_PER_PLAN_MAX] = {0};
     for (uint32_t i = 0; i < limit_count && i < record.tat_count; i++) {
-        tat_ns[i] = record.tat_ns[i];
+        tats[i] = record.tats[i];
+        uint64_t rate = term_set_at(&shard->terms, term_at)->terms.limits[i].rate_tokens;
+        if (rate > 0 && tats[i].part >= rate) { /* nobody of us wrote it: rounded up */
+            tats[i] = (struct tat){.ns = tats[i].ns + 1};
+        }
     }
-    if (bucket_add(shard, slot, hash, pair->key, term_at, limit_count, tat_ns, RESIDENT_STORED) ==
+    if (bucket_add(shard, slot, hash, pair->key, term_at, limit_count, tats, RESIDENT_STORED) ==
         0) {
         term_set_release(&shard->terms, term_at);
         /* A full bucket is the same as none. Its record stays behind, until the next load. */
         struct terms counted = {.limit_count = limit_count};
-        return bucket_full(&counted, tat_ns, shard->now_ns);
+        return bucket_full(&counted, tats, shard->now_ns);
     }
     shard->counters.records_loaded++;
     return true;

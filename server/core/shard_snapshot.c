@@ -39,7 +39,7 @@ static void entry_fill(struct shard *shard, const struct resident *resident, boo
         record->generation = term->generation;
     }
     record->tat_count = resident_limits(resident);
-    memcpy(record->tat_ns, resident->tat_ns, record->tat_count * sizeof record->tat_ns[0]);
+    memcpy(record->tats, resident->tats, record->tat_count * sizeof record->tats[0]);
 }
 
 /* Frees what was taken from a list if there is nothing to write of it: a ghost, or a full bucket

@@ -154,21 +154,21 @@ uint32_t bucket_find(const struct shard *shard, const struct shard_slot *slot, u
 bool bucket_is_under(const struct shard *shard, const struct resident *resident,
                      const struct wanted *wanted);
 void bucket_tats_under(const struct shard *shard, const struct resident *resident,
-                       const struct wanted *wanted, uint64_t tat_ns[LIMITS_PER_PLAN_MAX]);
+                       const struct wanted *wanted, struct tat tats[LIMITS_PER_PLAN_MAX]);
 
 /* A new bucket, or 0: no memory. Takes over the term's user (if it was added). */
 uint32_t bucket_add(struct shard *shard, struct shard_slot *slot, uint64_t hash, struct bytes key,
-                    uint16_t term, uint32_t limit_count, const uint64_t tat_ns[], uint8_t flags);
+                    uint16_t term, uint32_t limit_count, const struct tat tats[], uint8_t flags);
 
 /* Makes these times and terms the bucket's (ref 0: a new one) and marks it dirty. */
 enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t hash,
                           struct bytes key, uint32_t ref, const struct wanted *wanted,
-                          const uint64_t tat_ns[]);
+                          const struct tat tats[]);
 
 /* Puts the bucket under other terms. Returns its reference from now on, which the caller has to
  * put into the table, or 0: no memory, nothing changed. Takes over the term's user. */
 uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32_t limit_count,
-                        const uint64_t tat_ns[]);
+                        const struct tat tats[]);
 
 bool bucket_resident_full(const struct shard *shard, const struct resident *resident);
 

@@ -23,10 +23,10 @@ static void sweep_convert(struct sweep *sweep, uint32_t *ref) {
     if (plans_resolve_at(shard, plan_at, &wanted) != REASON_NONE) {
         return; /* next time */
     }
-    uint64_t tat_ns[LIMITS_PER_PLAN_MAX];
-    bucket_tats_under(shard, resident, &wanted, tat_ns);
+    struct tat tats[LIMITS_PER_PLAN_MAX];
+    bucket_tats_under(shard, resident, &wanted, tats);
     term_set_hold(&shard->terms, wanted.term);
-    uint32_t after = bucket_rewrite(shard, *ref, wanted.term, wanted.terms->limit_count, tat_ns);
+    uint32_t after = bucket_rewrite(shard, *ref, wanted.term, wanted.terms->limit_count, tats);
     if (after == 0) {
         term_set_release(&shard->terms, wanted.term);
         return;

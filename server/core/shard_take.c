@@ -40,24 +40,23 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
     if (reason != REASON_NONE) {
         return reason;
     }
-    uint64_t before_ns[LIMITS_PER_PLAN_MAX] = {0};
+    struct tat before[LIMITS_PER_PLAN_MAX] = {0};
     uint32_t ref = bucket_find(shard, slot, hash, item->take.key);
     if (ref != 0) {
         const struct resident *resident = resident_at(&shard->arena, ref);
         if ((resident->state & RESIDENT_UNREADABLE) != 0) {
             return REASON_RECORD_UNREADABLE;
         }
-        bucket_tats_under(shard, resident, &wanted, before_ns);
+        bucket_tats_under(shard, resident, &wanted, before);
     }
-    uint64_t after_ns[LIMITS_PER_PLAN_MAX];
-    memcpy(after_ns, before_ns, sizeof after_ns);
-    bucket_decide(wanted.terms, after_ns, item->verb, item->take.cost_tokens, shard->now_ns,
-                  result);
+    struct tat after[LIMITS_PER_PLAN_MAX];
+    memcpy(after, before, sizeof after);
+    bucket_decide(wanted.terms, after, item->verb, item->take.cost_tokens, shard->now_ns, result);
     /* Only what changes something makes a bucket or puts it under other terms. */
-    if (memcmp(before_ns, after_ns, wanted.terms->limit_count * sizeof after_ns[0]) == 0) {
+    if (memcmp(before, after, wanted.terms->limit_count * sizeof after[0]) == 0) {
         return REASON_NONE;
     }
-    return bucket_commit(shard, slot, hash, item->take.key, ref, &wanted, after_ns);
+    return bucket_commit(shard, slot, hash, item->take.key, ref, &wanted, after);
 }
 
 void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t count) {

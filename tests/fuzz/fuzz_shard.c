@@ -346,7 +346,7 @@ static void record_plant(void) {
     record.generation = record.is_inline ? 0 : fuzz_below(fuzz, 8);
     for (uint32_t i = 0; i < record.tat_count; i++) {
         uint64_t tat_ns = world.fixture.now_ns + steps_ns[fuzz_below(fuzz, COUNT_OF(steps_ns))];
-        record.tat_ns[i] = choice >= 250 ? 2 * TOLERANCE_NS_MAX : tat_ns;
+        record.tats[i] = (struct tat){choice >= 250 ? INT64_MAX : tat_ns, choice & 7u};
     }
     fixture_put(&world.fixture, key, bytes_of(value, record_write(&record, value)), false);
 }

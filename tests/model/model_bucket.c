@@ -3,11 +3,9 @@
  *
  * The oracle keeps for each limit the exact GCRA: E = tat * rate, a whole number without rounding
  * (tat is a fraction with denominator rate), and follows the decisions made. Checked at each step:
- *   - granted only what the exact bucket could give, and refused only what it could not give if
- *     each grant since it was last full had cost 1 ns more;
+ *   - granted exactly what the exact bucket could give, and refused what it could not;
  *   - cost <= level <=> granted, for all limits together; all limits change or none;
- *   - tat is never below the exact one, nor above it by more than 1 ns a grant (refunds: 1 ns each
- *     the other way);
+ *   - tat is the exact one: nothing is lost to rounding, nothing is won;
  *   - the bound over every window of a history without refunds;
  *   - a refusal's retry_after is the first microsecond at which the take is granted;
  *   - a change of limits keeps the tokens spent.
@@ -29,8 +27,7 @@ typedef __int128 int128;
 
 /* One limit of one key. */
 struct exact {
-    uint128 tat;              /* in ns / rate */
-    uint64_t grants, refunds; /* since it was last full */
+    uint128 tat; /* in ns / rate */
     /* The bound over all windows: with S the cost granted before a grant at t, the least
      * S * period - rate * t so far is where the worst window begins. */
     uint64_t spent;
@@ -39,7 +36,7 @@ struct exact {
 
 struct key {
     struct terms terms;
-    uint64_t tat_ns[LIMITS_PER_PLAN_MAX];
+    struct tat tats[LIMITS_PER_PLAN_MAX];
     struct exact exact[LIMITS_PER_PLAN_MAX];
     uint64_t now_ns, since_ns, granted_ns;
 };
@@ -58,18 +55,18 @@ static const char *const plants[] = {"floor-refill",    "refused-writes", "ceil-
 static int plant;
 
 /* The refill of many examples: whole tokens only, and the clock set to now. */
-static void floor_refill(const struct terms *terms, uint64_t tat_ns[], uint64_t now_ns) {
+static void floor_refill(const struct terms *terms, struct tat tats[], uint64_t now_ns) {
     for (uint32_t i = 0; i < terms->limit_count; i++) {
         const struct limit *limit = &terms->limits[i];
-        uint64_t missing = limit->burst_tokens - bucket_level(limit, tat_ns[i], now_ns);
+        uint64_t missing = limit->burst_tokens - bucket_level(limit, tats[i], now_ns);
         uint128 ns =
             ((uint128)missing * limit->period_ns + limit->rate_tokens - 1) / limit->rate_tokens;
-        tat_ns[i] = now_ns + (uint64_t)ns;
+        tats[i] = (struct tat){.ns = now_ns + (uint64_t)ns};
     }
 }
 
-/* Without "a full bucket grants its burst": tolerance rounded down, or up. */
-static void plain_rule(const struct terms *terms, uint64_t tat_ns[], uint64_t cost, uint64_t now_ns,
+/* In whole ns: each increment rounded up, the tolerance rounded down, or up. */
+static void plain_rule(const struct terms *terms, struct tat tats[], uint64_t cost, uint64_t now_ns,
                        bool ceil, struct take_result *result) {
     result->allowed = true;
     uint64_t next_ns[LIMITS_PER_PLAN_MAX];
@@ -78,36 +75,38 @@ static void plain_rule(const struct terms *terms, uint64_t tat_ns[], uint64_t co
         uint128 tolerance = (uint128)limit->burst_tokens * limit->period_ns;
         tolerance = (tolerance + (ceil ? limit->rate_tokens - 1 : 0)) / limit->rate_tokens;
         uint128 next =
-            (uint128)(tat_ns[i] > now_ns ? tat_ns[i] : now_ns) +
+            (uint128)(tats[i].ns > now_ns ? tats[i].ns : now_ns) +
             ((uint128)cost * limit->period_ns + limit->rate_tokens - 1) / limit->rate_tokens;
         result->allowed = result->allowed && next - now_ns <= tolerance;
         next_ns[i] = (uint64_t)next;
     }
     if (result->allowed && cost > 0) {
-        memcpy(tat_ns, next_ns, terms->limit_count * sizeof tat_ns[0]);
+        for (uint32_t i = 0; i < terms->limit_count; i++) {
+            tats[i] = (struct tat){.ns = next_ns[i]};
+        }
     }
 }
 
-static void decide(const struct terms *terms, uint64_t tat_ns[], enum verb verb, uint64_t cost,
+static void decide(const struct terms *terms, struct tat tats[], enum verb verb, uint64_t cost,
                    uint64_t now_ns, struct take_result *result) {
-    uint64_t before[LIMITS_PER_PLAN_MAX];
-    memcpy(before, tat_ns, sizeof before);
-    bucket_decide(terms, tat_ns, verb, cost, now_ns, result);
+    struct tat before[LIMITS_PER_PLAN_MAX];
+    memcpy(before, tats, sizeof before);
+    bucket_decide(terms, tats, verb, cost, now_ns, result);
     if (plant < 0 || verb != VERB_TAKE) {
         return;
     }
     if (plant == PLANT_FLOOR_REFILL && result->allowed && cost > 0) {
-        floor_refill(terms, tat_ns, now_ns);
+        floor_refill(terms, tats, now_ns);
     } else if (plant == PLANT_HALF_CHARGED && result->allowed && cost > 0) {
         for (uint32_t i = 0; i < terms->limit_count; i++) {
-            uint64_t from_ns = before[i] > now_ns ? before[i] : now_ns;
-            tat_ns[i] -= (tat_ns[i] - from_ns) / 2;
+            uint64_t from_ns = before[i].ns > now_ns ? before[i].ns : now_ns;
+            tats[i] = (struct tat){.ns = tats[i].ns - (tats[i].ns - from_ns) / 2};
         }
     } else if (plant == PLANT_REFUSED_WRITES && !result->allowed && model_chance(1)) {
-        tat_ns[0] = tat_ns[0] > now_ns ? tat_ns[0] + 1 : now_ns + 1;
+        tats[0].ns = tats[0].ns > now_ns ? tats[0].ns + 1 : now_ns + 1;
     } else if (plant == PLANT_CEIL_TOLERANCE || plant == PLANT_FLOOR_TOLERANCE) {
-        memcpy(tat_ns, before, sizeof before);
-        plain_rule(terms, tat_ns, cost, now_ns, plant == PLANT_CEIL_TOLERANCE, result);
+        memcpy(tats, before, sizeof before);
+        plain_rule(terms, tats, cost, now_ns, plant == PLANT_CEIL_TOLERANCE, result);
     }
 }
 
@@ -155,7 +154,7 @@ static uint64_t tolerance_of(const struct limit *limit) {
 
 static uint64_t random_cost(const struct key *key) {
     const struct limit *limit = &key->terms.limits[model_below(key->terms.limit_count)];
-    uint64_t level = bucket_level(limit, key->tat_ns[limit - key->terms.limits], key->now_ns);
+    uint64_t level = bucket_level(limit, key->tats[limit - key->terms.limits], key->now_ns);
     switch (model_below(10)) {
     case 0:
         return 0;
@@ -212,13 +211,16 @@ static uint128 exact_deficit(const struct key *key, uint32_t i) {
     return key->exact[i].tat > now ? key->exact[i].tat - now : 0;
 }
 
+static uint128 tat_exact(const struct key *key, uint32_t i) {
+    return (uint128)key->tats[i].ns * key->terms.limits[i].rate_tokens + key->tats[i].part;
+}
+
 /* From here on the history is as if it began now. */
 static void history_begin(struct key *key) {
     key->since_ns = key->now_ns;
     key->granted_ns = 0;
     for (uint32_t i = 0; i < key->terms.limit_count; i++) {
-        key->exact[i] =
-            (struct exact){.tat = (uint128)key->tat_ns[i] * key->terms.limits[i].rate_tokens};
+        key->exact[i] = (struct exact){.tat = tat_exact(key, i)};
     }
 }
 
@@ -229,25 +231,13 @@ static void key_begin(struct key *key) {
     history_begin(key);
 }
 
-/* Where both are full nothing of the past counts. */
-static void forget_if_full(struct key *key) {
-    for (uint32_t i = 0; i < key->terms.limit_count; i++) {
-        if (key->tat_ns[i] <= key->now_ns && exact_deficit(key, i) == 0) {
-            key->exact[i].tat = (uint128)key->tat_ns[i] * key->terms.limits[i].rate_tokens;
-            key->exact[i].grants = 0;
-            key->exact[i].refunds = 0;
-        }
-    }
-}
-
 static void check_granted(const struct key *key, uint64_t cost) {
     if (plant == PLANT_HALF_CHARGED) {
         return; /* the windows have to find it */
     }
     for (uint32_t i = 0; i < key->terms.limit_count; i++) {
         const struct limit *limit = &key->terms.limits[i];
-        uint128 allowance = (uint128)limit->burst_tokens * limit->period_ns +
-                            (uint128)key->exact[i].refunds * limit->rate_tokens;
+        uint128 allowance = (uint128)limit->burst_tokens * limit->period_ns;
         if (cost > limit->burst_tokens ||
             exact_deficit(key, i) + (uint128)cost * limit->period_ns > allowance) {
             model_fail("cost %" PRIu64 " granted beyond limit %u of %" PRIu64 "/%" PRIu64
@@ -261,10 +251,7 @@ static void check_refused(const struct key *key, uint64_t cost) {
     for (uint32_t i = 0; i < key->terms.limit_count; i++) {
         const struct limit *limit = &key->terms.limits[i];
         uint128 capacity = (uint128)limit->burst_tokens * limit->period_ns;
-        uint128 slack = (uint128)(key->exact[i].grants + 2) * limit->rate_tokens;
-        uint128 needed = exact_deficit(key, i) + (uint128)cost * limit->period_ns;
-        bool full = exact_deficit(key, i) == 0 && key->tat_ns[i] <= key->now_ns;
-        if (cost > limit->burst_tokens || (!full && needed + slack > capacity)) {
+        if (exact_deficit(key, i) + (uint128)cost * limit->period_ns > capacity) {
             return;
         }
     }
@@ -299,7 +286,6 @@ static void oracle_grant(struct key *key, uint64_t cost) {
         struct exact *exact = &key->exact[i];
         uint128 now = (uint128)key->now_ns * limit->rate_tokens;
         exact->tat = (exact->tat > now ? exact->tat : now) + (uint128)cost * limit->period_ns;
-        exact->grants++;
     }
 }
 
@@ -311,7 +297,6 @@ static void oracle_refund(struct key *key, uint64_t cost) {
         if (deficit > 0) {
             exact->tat -= given < deficit ? given : deficit;
         }
-        exact->refunds++;
         /* Windows across a refund may grant what came back: begin anew. */
         exact->spent = 0;
         exact->worst = 0;
@@ -325,23 +310,19 @@ static void check_rounding(const struct key *key) {
         return;
     }
     for (uint32_t i = 0; i < key->terms.limit_count; i++) {
-        uint128 rate = key->terms.limits[i].rate_tokens;
-        uint128 now = key->now_ns * rate, ours = key->tat_ns[i] * rate;
-        uint128 exact = key->exact[i].tat;
+        uint128 now = (uint128)key->now_ns * key->terms.limits[i].rate_tokens;
+        uint128 ours = tat_exact(key, i), exact = key->exact[i].tat;
         ours = ours > now ? ours : now;
         exact = exact > now ? exact : now;
-        if (ours + key->exact[i].refunds * rate < exact) {
-            model_fail("limit %u is ahead of the exact bucket", i);
-        }
-        if (ours > exact + key->exact[i].grants * rate) {
-            model_fail("limit %u lost more than 1 ns a take", i);
+        if (ours != exact || key->tats[i].part >= key->terms.limits[i].rate_tokens) {
+            model_fail("limit %u is %s the exact bucket", i, ours < exact ? "ahead of" : "behind");
         }
     }
 }
 
 static void check_retry(const struct key *key, uint64_t cost, const struct take_result *result) {
     struct take_result again;
-    uint64_t copy[LIMITS_PER_PLAN_MAX];
+    struct tat copy[LIMITS_PER_PLAN_MAX];
     bool never = false;
     for (uint32_t i = 0; i < key->terms.limit_count; i++) {
         never = never || cost > key->terms.limits[i].burst_tokens;
@@ -354,7 +335,7 @@ static void check_retry(const struct key *key, uint64_t cost, const struct take_
     }
     for (int early = 0; early < 2; early++) {
         uint64_t at_ns = key->now_ns + (uint64_t)(result->retry_after_us - early) * 1000;
-        memcpy(copy, key->tat_ns, sizeof copy);
+        memcpy(copy, key->tats, sizeof copy);
         bucket_decide(&key->terms, copy, VERB_TAKE, cost, at_ns, &again);
         if (again.allowed != !early) {
             model_fail("cost %" PRIu64 ": %s at retry_after %" PRId64 " us%s", cost,
@@ -383,11 +364,11 @@ static bool wide_less(struct wide a, struct wide b) {
 
 static void change_limits(struct key *key) {
     struct terms from = key->terms, to = random_terms();
-    uint64_t before[LIMITS_PER_PLAN_MAX];
-    memcpy(before, key->tat_ns, sizeof before);
-    bucket_convert(&from, &to, key->tat_ns, key->now_ns);
+    struct tat before[LIMITS_PER_PLAN_MAX];
+    memcpy(before, key->tats, sizeof before);
+    bucket_convert(&from, &to, key->tats, key->now_ns);
     for (uint32_t i = 0; i < to.limit_count; i++) {
-        uint64_t after_ns = key->tat_ns[i] > key->now_ns ? key->tat_ns[i] - key->now_ns : 0;
+        uint64_t after_ns = bucket_reset_ns(key->tats[i], key->now_ns);
         if (i >= from.limit_count) {
             if (after_ns != 0) {
                 model_fail("a new limit does not start full");
@@ -395,16 +376,24 @@ static void change_limits(struct key *key) {
             continue;
         }
         const struct limit *a = &from.limits[i], *b = &to.limits[i];
-        uint64_t deficit_ns = before[i] > key->now_ns ? before[i] - key->now_ns : 0;
+        if (a->rate_tokens == b->rate_tokens && a->period_ns == b->period_ns) {
+            if (before[i].ns != key->tats[i].ns || before[i].part != key->tats[i].part) {
+                model_fail("a limit that stayed was changed");
+            }
+            continue;
+        }
+        uint64_t least_ns = before[i].ns > key->now_ns ? before[i].ns - key->now_ns : 0;
+        uint64_t most_ns = bucket_reset_ns(before[i], key->now_ns);
         /* spent = deficit * a.rate / a.period = after * b.rate / b.period, the latter rounded up
-         * by at most 2 ns, or cut to the longest time. */
+         * by at most 2 ns, or cut to the longest time; the deficit is between least and most. */
         uint64_t spent_ab = a->rate_tokens, period_ab = b->period_ns;
-        struct wide spent = product(deficit_ns, spent_ab, period_ab);
+        struct wide spent = product(least_ns, spent_ab, period_ab);
         struct wide kept = product(after_ns, b->rate_tokens, a->period_ns);
         if (wide_less(kept, spent) && after_ns != TOLERANCE_NS_MAX &&
-            deficit_ns <= TOLERANCE_NS_MAX) {
+            least_ns <= TOLERANCE_NS_MAX) {
             model_fail("changing limit %u forgot tokens", i);
         }
+        spent = product(most_ns, spent_ab, period_ab);
         if (after_ns > 2 && wide_less(spent, product(after_ns - 2, b->rate_tokens, a->period_ns))) {
             model_fail("changing limit %u invented tokens spent", i);
         }
@@ -419,20 +408,20 @@ static uint64_t counted_grants, counted_refusals;
 
 static void take_step(struct key *key, uint64_t cost) {
     struct take_result result, peek;
-    uint64_t before[LIMITS_PER_PLAN_MAX];
+    struct tat before[LIMITS_PER_PLAN_MAX];
     bool within = true;
     for (uint32_t i = 0; i < key->terms.limit_count; i++) {
-        within = within && cost <= bucket_level(&key->terms.limits[i], key->tat_ns[i], key->now_ns);
+        within = within && cost <= bucket_level(&key->terms.limits[i], key->tats[i], key->now_ns);
     }
-    memcpy(before, key->tat_ns, sizeof before);
-    decide(&key->terms, key->tat_ns, VERB_PEEK, cost, key->now_ns, &peek);
-    decide(&key->terms, key->tat_ns, VERB_TAKE, cost, key->now_ns, &result);
+    memcpy(before, key->tats, sizeof before);
+    decide(&key->terms, key->tats, VERB_PEEK, cost, key->now_ns, &peek);
+    decide(&key->terms, key->tats, VERB_TAKE, cost, key->now_ns, &result);
     if (cost > 0 && (within != result.allowed || peek.allowed != result.allowed)) {
         model_fail("cost %" PRIu64 " %s the level, but %s", cost, within ? "within" : "above",
                    result.allowed ? "granted" : "refused");
     }
     for (uint32_t i = 0; i < key->terms.limit_count; i++) {
-        bool changed = before[i] != key->tat_ns[i];
+        bool changed = memcmp(&before[i], &key->tats[i], sizeof before[i]) != 0;
         if (changed != (result.allowed && cost > 0)) {
             model_fail("limit %u %s", i, changed ? "changed without a grant" : "was not charged");
         }
@@ -457,18 +446,18 @@ static void take_step(struct key *key, uint64_t cost) {
 }
 
 static void key_step(struct key *key) {
+    check_rounding(key);
     if (key->now_ns > 2 * START_NS || model_below(5000) == 0) {
         key_begin(key);
     }
     random_time(key);
-    forget_if_full(key);
     uint64_t cost = random_cost(key);
     uint64_t choice = model_below(1000);
     if (choice == 0) {
         change_limits(key);
     } else if (choice < 5) {
         struct take_result result;
-        decide(&key->terms, key->tat_ns, VERB_REFUND, cost, key->now_ns, &result);
+        decide(&key->terms, key->tats, VERB_REFUND, cost, key->now_ns, &result);
         oracle_refund(key, cost);
         if (!result.allowed) {
             model_fail("a refund was refused");

@@ -54,7 +54,7 @@ static void state_add(struct oracle_key *key, const struct oracle_state *state) 
 
 bool oracle_full(const struct oracle_state *state, uint64_t now_ns) {
     for (uint32_t i = 0; i < state->limit_count; i++) {
-        if (state->tat_ns[i] > now_ns) {
+        if (bucket_reset_ns(state->tats[i], now_ns) > 0) {
             return false;
         }
     }
@@ -73,14 +73,17 @@ static struct terms state_terms(const struct oracle *oracle, const struct oracle
 
 /* A plan nobody knows: the time that was left stays, at most a whole bucket's. */
 static void unknown_convert(const struct oracle_state *state, const struct terms *to,
-                            uint64_t tat_ns[], uint64_t now_ns) {
+                            struct tat tats[], uint64_t now_ns) {
     for (uint32_t i = 0; i < to->limit_count; i++) {
         const struct limit *limit = &to->limits[i];
         uint64_t tolerance_ns = limit->burst_tokens * limit->period_ns / limit->rate_tokens;
         if (i >= state->limit_count) {
-            tat_ns[i] = 0;
-        } else if (tat_ns[i] > now_ns + tolerance_ns) {
-            tat_ns[i] = now_ns + tolerance_ns;
+            tats[i] = (struct tat){0};
+            continue;
+        }
+        tats[i] = (struct tat){.ns = tats[i].ns + (tats[i].part > 0)};
+        if (tats[i].ns > now_ns + tolerance_ns) {
+            tats[i].ns = now_ns + tolerance_ns;
         }
     }
 }
@@ -123,19 +126,19 @@ struct take_result oracle_take(struct oracle *oracle, struct oracle_key *key, en
                              : oracle->plans[plan];
     struct oracle_state after = {
         .at_ns = now_ns, .plan = plan, .limit = choice->limit, .limit_count = terms.limit_count};
-    memcpy(after.tat_ns, before->tat_ns, sizeof after.tat_ns);
+    memcpy(after.tats, before->tats, sizeof after.tats);
     bool unknown = before->unknown && !oracle->plan_there[before->plan];
     if (unknown && !state_is_under(before, plan, &choice->limit)) {
-        unknown_convert(before, &terms, after.tat_ns, now_ns);
+        unknown_convert(before, &terms, after.tats, now_ns);
     } else if (!state_is_under(before, plan, &choice->limit)) {
         struct terms from = state_terms(oracle, before);
-        bucket_convert(&from, &terms, after.tat_ns, now_ns);
+        bucket_convert(&from, &terms, after.tats, now_ns);
     }
-    uint64_t decided_from[LIMITS_PER_PLAN_MAX];
-    memcpy(decided_from, after.tat_ns, sizeof decided_from);
+    struct tat decided_from[LIMITS_PER_PLAN_MAX];
+    memcpy(decided_from, after.tats, sizeof decided_from);
     struct take_result result;
-    bucket_decide(&terms, after.tat_ns, verb, cost, now_ns, &result);
-    if (memcmp(decided_from, after.tat_ns, terms.limit_count * sizeof after.tat_ns[0]) != 0) {
+    bucket_decide(&terms, after.tats, verb, cost, now_ns, &result);
+    if (memcmp(decided_from, after.tats, terms.limit_count * sizeof after.tats[0]) != 0) {
         state_add(key, &after);
     }
     return result;
@@ -148,7 +151,7 @@ void oracle_reset(struct oracle_key *key, uint64_t now_ns) {
 
 static bool record_matches(const struct record *record, const struct oracle_state *state) {
     if (record->tat_count != state->limit_count ||
-        memcmp(record->tat_ns, state->tat_ns, record->tat_count * sizeof record->tat_ns[0]) != 0 ||
+        memcmp(record->tats, state->tats, record->tat_count * sizeof record->tats[0]) != 0 ||
         record->is_inline != (state->plan == ORACLE_INLINE)) {
         return false;
     }
@@ -162,7 +165,7 @@ int64_t oracle_state_of(const struct oracle_key *key, const struct record *recor
     struct oracle_state stored = {0};
     if (record != NULL) {
         stored.limit_count = record->tat_count;
-        memcpy(stored.tat_ns, record->tat_ns, sizeof stored.tat_ns);
+        memcpy(stored.tats, record->tats, sizeof stored.tats);
     }
     bool full = oracle_full(&stored, now_ns);
     for (int64_t i = (int64_t)key->state_count - 1; i >= 0; i--) {
@@ -182,7 +185,7 @@ void oracle_load(struct oracle *oracle, struct oracle_key *key, const struct rec
     key->tail_lost = false;
     if (record != NULL) {
         state.limit_count = record->tat_count;
-        memcpy(state.tat_ns, record->tat_ns, sizeof state.tat_ns);
+        memcpy(state.tats, record->tats, sizeof state.tats);
         state.plan = ORACLE_INLINE;
         state.limit = record->limit;
         for (int32_t i = 0; !record->is_inline && i < ORACLE_PLANS; i++) {

@@ -20,7 +20,7 @@ struct oracle_state {
     int32_t plan;         /* or ORACLE_INLINE; meaningless if absent */
     struct limit limit;   /* inline */
     uint32_t limit_count; /* 0: absent, that is full */
-    uint64_t tat_ns[LIMITS_PER_PLAN_MAX];
+    struct tat tats[LIMITS_PER_PLAN_MAX];
     bool unknown; /* its plan was not in the set when it was loaded */
 };
 

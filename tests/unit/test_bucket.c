@@ -11,17 +11,17 @@ static struct terms one(uint64_t rate, uint64_t period_ns, uint64_t burst) {
     return (struct terms){.limit_count = 1, .limits = {{rate, period_ns, burst}}};
 }
 
-static struct take_result take(const struct terms *terms, uint64_t tat_ns[], uint64_t cost,
+static struct take_result take(const struct terms *terms, struct tat tats[], uint64_t cost,
                                uint64_t now_ns) {
     struct take_result result;
-    bucket_decide(terms, tat_ns, VERB_TAKE, cost, now_ns, &result);
+    bucket_decide(terms, tats, VERB_TAKE, cost, now_ns, &result);
     assert_int_equal(result.code, CODE_OK);
     return result;
 }
 
 static void test_spends_the_burst_then_the_rate(void **state) {
     struct terms terms = one(10, SECOND, 20);
-    uint64_t tat[1] = {0};
+    struct tat tat[1] = {0};
     for (uint64_t i = 0; i < 20; i++) {
         struct take_result result = take(&terms, tat, 1, NOW);
         assert_true(result.allowed);
@@ -37,9 +37,10 @@ static void test_spends_the_burst_then_the_rate(void **state) {
     assert_true(take(&terms, tat, 1, NOW + 100 * MS).allowed);
 }
 
-static void test_full_grants_its_burst_when_it_does_not_divide(void **state) {
+/* Rates whose tokens take no whole number of ns: whole ns would lose one, or give one too early. */
+static void test_is_exact_when_rates_do_not_divide(void **state) {
     struct terms third = one(3, SECOND, 1);
-    uint64_t tat[1] = {0};
+    struct tat tat[1] = {0};
     assert_true(take(&third, tat, 1, NOW).allowed);
     struct take_result result = take(&third, tat, 1, NOW);
     assert_false(result.allowed);
@@ -49,24 +50,37 @@ static void test_full_grants_its_burst_when_it_does_not_divide(void **state) {
 
     /* What rounding the tolerance up would have let through: 6 tokens in 1/3 s less 1/3 ns. */
     struct terms five = one(3, SECOND, 5);
-    tat[0] = 0;
+    tat[0] = (struct tat){0};
     assert_true(take(&five, tat, 3, NOW).allowed);
     assert_false(take(&five, tat, 3, NOW + 333333333).allowed);
     assert_true(take(&five, tat, 3, NOW + 333333334).allowed);
+
+    /* What rounding each increment up would have refused: the burst, one by one. */
+    const struct limit limits[] = {{3, SECOND, 3}, {30, SECOND, 30}, {7, SECOND, 700}, {7, DAY, 7}};
+    for (uint32_t i = 0; i < 4; i++) {
+        struct terms terms = {.limit_count = 1, .limits = {limits[i]}};
+        tat[0] = (struct tat){0};
+        for (uint64_t spent = 1; spent <= limits[i].burst_tokens; spent++) {
+            result = take(&terms, tat, 1, NOW);
+            assert_true(result.allowed);
+            assert_int_equal(result.remaining_tokens, limits[i].burst_tokens - spent);
+        }
+        assert_false(take(&terms, tat, 1, NOW).allowed);
+    }
 }
 
 static void test_cost_zero_is_a_look(void **state) {
     struct terms terms = one(3, SECOND, 1);
-    uint64_t tat[1] = {0};
+    struct tat tat[1] = {0};
     assert_true(take(&terms, tat, 0, NOW).allowed);
-    assert_int_equal(tat[0], 0);
+    assert_int_equal(tat[0].ns, 0);
     assert_true(take(&terms, tat, 1, NOW).allowed);
-    uint64_t before = tat[0];
+    struct tat before = tat[0];
     struct take_result result = take(&terms, tat, 0, NOW); /* empty, but not in debt */
     assert_true(result.allowed);
     assert_int_equal(result.remaining_tokens, 0);
-    assert_int_equal(tat[0], before);
-    tat[0] = NOW + 2 * SECOND; /* in debt */
+    assert_memory_equal(&tat[0], &before, sizeof before);
+    tat[0] = (struct tat){.ns = NOW + 2 * SECOND}; /* in debt */
     result = take(&terms, tat, 0, NOW);
     assert_false(result.allowed);
     assert_int_equal(result.retry_after_us, 1666667);
@@ -74,19 +88,19 @@ static void test_cost_zero_is_a_look(void **state) {
 
 static void test_above_the_burst_is_never(void **state) {
     struct terms terms = one(10, SECOND, 20);
-    uint64_t tat[1] = {0};
+    struct tat tat[1] = {0};
     struct take_result result = take(&terms, tat, 21, NOW);
     assert_false(result.allowed);
     assert_int_equal(result.retry_after_us, RETRY_NEVER);
     assert_int_equal(result.remaining_tokens, 20);
-    assert_int_equal(tat[0], 0);
+    assert_int_equal(tat[0].ns, 0);
     assert_int_equal(take(&terms, tat, UINT64_MAX, NOW).retry_after_us, RETRY_NEVER);
     assert_true(take(&terms, tat, 20, NOW).allowed);
 }
 
 static void test_peek_and_refund(void **state) {
     struct terms terms = one(10, SECOND, 20);
-    uint64_t tat[1] = {0};
+    struct tat tat[1] = {0};
     struct take_result result;
     take(&terms, tat, 15, NOW);
     bucket_decide(&terms, tat, VERB_PEEK, 5, NOW, &result);
@@ -95,11 +109,11 @@ static void test_peek_and_refund(void **state) {
     bucket_decide(&terms, tat, VERB_PEEK, 6, NOW, &result);
     assert_false(result.allowed);
     assert_int_equal(result.retry_after_us, 100000);
-    assert_int_equal(tat[0], NOW + 1500 * MS);
+    assert_int_equal(tat[0].ns, NOW + 1500 * MS);
     bucket_decide(&terms, tat, VERB_REFUND, 10, NOW, &result);
     assert_true(result.allowed);
     assert_int_equal(result.remaining_tokens, 15);
-    assert_int_equal(tat[0], NOW + 500 * MS);
+    assert_int_equal(tat[0].ns, NOW + 500 * MS);
     bucket_decide(&terms, tat, VERB_REFUND, UINT64_MAX, NOW, &result);
     assert_true(result.allowed);
     assert_int_equal(result.remaining_tokens, 20);
@@ -108,7 +122,7 @@ static void test_peek_and_refund(void **state) {
 
 static void test_all_limits_or_none_and_the_tightest_speaks(void **state) {
     struct terms terms = {.limit_count = 2, .limits = {{10, SECOND, 20}, {100, DAY, 30}}};
-    uint64_t tat[2] = {0, 0};
+    struct tat tat[2] = {0};
     struct take_result result = take(&terms, tat, 15, NOW);
     assert_true(result.allowed);
     assert_int_equal(result.remaining_tokens, 5);
@@ -118,7 +132,7 @@ static void test_all_limits_or_none_and_the_tightest_speaks(void **state) {
     assert_true(result.allowed);
     assert_int_equal(result.remaining_tokens, 1);
     assert_int_equal(result.limit_tokens, 30);
-    uint64_t before[2] = {tat[0], tat[1]};
+    struct tat before[2] = {tat[0], tat[1]};
     result = take(&terms, tat, 6, later); /* the first has 6, the second 1 */
     assert_false(result.allowed);
     assert_int_equal(result.limit_tokens, 30);
@@ -131,12 +145,12 @@ static void test_all_limits_or_none_and_the_tightest_speaks(void **state) {
 
 static void test_retry_after_is_when_it_is_granted(void **state) {
     struct terms terms = one(7, SECOND, 9);
-    uint64_t tat[1] = {0};
+    struct tat tat[1] = {0};
     take(&terms, tat, 9, NOW);
     for (uint64_t cost = 1; cost <= 9; cost++) {
         struct take_result result = take(&terms, tat, cost, NOW);
         assert_false(result.allowed);
-        uint64_t copy[1] = {tat[0]};
+        struct tat copy[1] = {tat[0]};
         uint64_t at = NOW + (uint64_t)result.retry_after_us * 1000;
         assert_false(take(&terms, copy, cost, at - 1000).allowed);
         assert_true(take(&terms, copy, cost, at).allowed);
@@ -156,17 +170,17 @@ static void test_largest_limits_do_not_overflow(void **state) {
     for (uint32_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         assert_int_equal(limit_check(&limits[i], "limit", &fault), CODE_OK);
         struct terms terms = {.limit_count = 1, .limits = {limits[i]}};
-        uint64_t tat[1] = {0};
+        struct tat tat[1] = {0};
         struct take_result result = take(&terms, tat, limits[i].burst_tokens, NOW);
         assert_true(result.allowed);
         assert_int_equal(result.remaining_tokens, 0);
-        assert_true(tat[0] > NOW);
+        assert_true(bucket_reset_ns(tat[0], NOW) > 0);
         assert_int_equal(bucket_level(&limits[i], tat[0], NOW), 0);
-        assert_int_equal(bucket_level(&limits[i], tat[0], tat[0]), limits[i].burst_tokens);
+        assert_int_equal(bucket_level(&limits[i], tat[0], tat[0].ns + 1), limits[i].burst_tokens);
         result = take(&terms, tat, 1, NOW);
         assert_false(result.allowed);
         assert_true(result.retry_after_us > 0);
-        assert_true(take(&terms, tat, limits[i].burst_tokens, tat[0]).allowed);
+        assert_true(take(&terms, tat, limits[i].burst_tokens, tat[0].ns + 1).allowed);
         struct take_result refund;
         bucket_decide(&terms, tat, VERB_REFUND, TOKENS_MAX, NOW, &refund);
         assert_true(refund.allowed);
@@ -175,7 +189,7 @@ static void test_largest_limits_do_not_overflow(void **state) {
 
 static void test_convert_keeps_the_tokens_spent(void **state) {
     struct terms from = one(10, SECOND, 20), to = one(100, 60 * SECOND, 100);
-    uint64_t tat[2] = {0, 0};
+    struct tat tat[2] = {0};
     take(&from, tat, 12, NOW);
     bucket_convert(&from, &to, tat, NOW);
     assert_int_equal(bucket_level(&to.limits[0], tat[0], NOW), 88);
@@ -198,23 +212,23 @@ static void test_convert_keeps_the_tokens_spent(void **state) {
 
 static void test_convert_is_bounded(void **state) {
     struct terms fast = one(TOKENS_MAX, MS, TOKENS_MAX), slow = one(1, PERIOD_NS_MAX, 1);
-    uint64_t tat[1] = {0};
+    struct tat tat[1] = {0};
     take(&fast, tat, TOKENS_MAX, NOW);
     bucket_convert(&fast, &slow, tat, NOW);
-    assert_int_equal(tat[0], NOW + TOLERANCE_NS_MAX);
+    assert_int_equal(tat[0].ns, NOW + TOLERANCE_NS_MAX);
     bucket_convert(&slow, &fast, tat, NOW);
-    assert_true(tat[0] <= NOW + TOLERANCE_NS_MAX);
-    tat[0] = UINT64_MAX; /* from a record that nobody of us wrote */
+    assert_true(tat[0].ns <= NOW + TOLERANCE_NS_MAX);
+    tat[0] = (struct tat){.ns = UINT64_MAX}; /* from a record that nobody of us wrote */
     bucket_convert(&fast, &slow, tat, NOW);
-    assert_true(tat[0] <= NOW + TOLERANCE_NS_MAX);
-    tat[0] = UINT64_MAX;
+    assert_true(tat[0].ns <= NOW + TOLERANCE_NS_MAX);
+    tat[0] = (struct tat){.ns = UINT64_MAX};
     assert_false(take(&slow, tat, 1, NOW).allowed);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spends_the_burst_then_the_rate),
-        cmocka_unit_test(test_full_grants_its_burst_when_it_does_not_divide),
+        cmocka_unit_test(test_is_exact_when_rates_do_not_divide),
         cmocka_unit_test(test_cost_zero_is_a_look),
         cmocka_unit_test(test_above_the_burst_is_never),
         cmocka_unit_test(test_peek_and_refund),

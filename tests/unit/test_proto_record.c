@@ -20,7 +20,8 @@ static struct record record_make(unsigned *seed, char name[NAME_BYTES_MAX + 1]) 
         record.tat_count = 1 + (uint32_t)rand_r(seed) % LIMITS_PER_PLAN_MAX;
     }
     for (uint32_t i = 0; i < record.tat_count; i++) {
-        record.tat_ns[i] =
+        record.tats[i].part = rand_r(seed) % 2 == 0 ? 0 : (uint64_t)rand_r(seed);
+        record.tats[i].ns =
             ((uint64_t)rand_r(seed) << 31 | (uint64_t)rand_r(seed)) >> (rand_r(seed) % 62);
     }
     return record;
@@ -36,7 +37,8 @@ static void record_expect(const struct record *got, const struct record *expecte
     assert_int_equal(got->generation, expected->generation);
     assert_int_equal(got->tat_count, expected->tat_count);
     for (uint32_t i = 0; i < got->tat_count; i++) {
-        assert_int_equal(got->tat_ns[i], expected->tat_ns[i]);
+        assert_int_equal(got->tats[i].ns, expected->tats[i].ns);
+        assert_int_equal(got->tats[i].part, expected->tats[i].part);
     }
 }
 
@@ -63,7 +65,7 @@ static void test_largest_record_fits_its_bound(void **state) {
                             .generation = UINT32_MAX,
                             .tat_count = LIMITS_PER_PLAN_MAX};
     for (uint32_t i = 0; i < LIMITS_PER_PLAN_MAX; i++) {
-        record.tat_ns[i] = 2 * TOLERANCE_NS_MAX;
+        record.tats[i] = (struct tat){INT64_MAX, TOKENS_MAX - 1};
     }
     struct record copy;
     struct fault fault;

@@ -62,7 +62,7 @@ static uint64_t stored_left(const char *key) {
     }
     assert_int_equal(record_read(bytes_of(stored->value, stored->value_size), &record, &fault),
                      CODE_OK);
-    uint64_t debt_ns = record.tat_ns[0] > fixture.now_ns ? record.tat_ns[0] - fixture.now_ns : 0;
+    uint64_t debt_ns = record.tats[0].ns > fixture.now_ns ? record.tats[0].ns - fixture.now_ns : 0;
     return 20 - (debt_ns + 100 * MS - 1) / (100 * MS);
 }
 

@@ -26,8 +26,10 @@ static const struct shard_counters *counters(void) {
 static const struct fixture_plan usual = {"default", 1, {{10, SECOND, 20}}};
 
 static struct record record_of(const char *plan, uint32_t generation, uint64_t tat_ns) {
-    return (struct record){
-        .plan = bytes_of_text(plan), .generation = generation, .tat_count = 1, .tat_ns = {tat_ns}};
+    return (struct record){.plan = bytes_of_text(plan),
+                           .generation = generation,
+                           .tat_count = 1,
+                           .tats = {{.ns = tat_ns}}};
 }
 
 static void test_fence_keys_buckets_in_order(void **state) {
@@ -104,7 +106,7 @@ static void test_records_of_former_plans(void **state) {
     fixture_put_record(&fixture, "old", &record);
     record.plan = bytes_of_text("vanished");
     record.tat_count = 2;
-    record.tat_ns[1] = fixture.now_ns + 1000 * SECOND;
+    record.tats[1].ns = fixture.now_ns + 1000 * SECOND;
     fixture_put_record(&fixture, "lost", &record);
     fixture_store(&fixture, true, false);
     fixture_own_all(&fixture);

@@ -30,7 +30,7 @@ static uint64_t stored_tat(const char *key) {
     struct fault fault;
     assert_int_equal(record_read(bytes_of(stored->value, stored->value_size), &record, &fault),
                      CODE_OK);
-    return record.tat_ns[0];
+    return record.tats[0].ns;
 }
 
 static void take_many(uint32_t from, uint32_t count, uint64_t cost) {

@@ -143,7 +143,12 @@ static void record_check(const json_t *vector, struct bytes message) {
     assert_int_equal(record.generation, vector_uint(vector, "generation"));
     assert_int_equal(record.tat_count, json_array_size(tat));
     for (uint32_t i = 0; i < record.tat_count; i++) {
-        assert_int_equal(record.tat_ns[i], json_integer_value(json_array_get(tat, i)));
+        const json_t *time = json_array_get(tat, i); /* ns, or [ns, part] */
+        bool whole = json_is_integer(time);
+        assert_int_equal(record.tats[i].ns,
+                         json_integer_value(whole ? time : json_array_get(time, 0)));
+        assert_int_equal(record.tats[i].part,
+                         whole ? 0 : json_integer_value(json_array_get(time, 1)));
     }
     uint8_t out[RECORD_BYTES_MAX];
     bytes_expect(bytes_of(out, record_write(&record, out)), message);
