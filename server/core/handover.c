@@ -93,6 +93,7 @@ static void change(struct handover *handover, const struct handover_event *event
         }
         next->owner[handover->slots[i].index] = target.index;
     }
+    handover->proposed = next->epoch;
     state_move(handover, HANDOVER_CHANGING);
     handover->deadline_ns = 0;
     update->change = true;
@@ -108,6 +109,7 @@ static void settle(struct handover *handover, const struct handover_event *event
     }
     bool all = moved == handover->slot_count;
     update->refresh = all;
+    update->reload = event->map->epoch.number > handover->proposed.number;
     end(handover, event->now_ns, all ? CODE_OK : CODE_CONFLICT,
         all ? "" : "another change of the map came first; the slots stay here", update);
 }

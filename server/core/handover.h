@@ -16,7 +16,9 @@
  *
  * Any failure unseals, and the slots stay where they were. What happened is read from the map in
  * force, never guessed: when the outcome of the change is unknown the slots stay sealed until a
- * heartbeat tells. A crash at any point leaves the old map or the new one: one owner.
+ * heartbeat tells. A crash at any point leaves the old map or the new one: one owner. If the map in
+ * force is newer than the proposed one and gives the slots to this node, they may have been away
+ * and back between two heartbeats: then they are read anew instead of unsealed.
  *
  * Bound: slots are sealed for at most HANDOVER_SEAL_NS, one change and one heartbeat.
  */
@@ -52,8 +54,9 @@ struct handover {
     uint32_t target_number;
     uint32_t shards_outstanding; /* of ours, that have not yet said that they are sealed */
     uint64_t sealed_at_ns;
-    uint64_t deadline_ns; /* REACHING, SEALING */
-    uint64_t settles_at;  /* SETTLING: the number of the first heartbeat that can tell */
+    uint64_t deadline_ns;  /* REACHING, SEALING */
+    uint64_t settles_at;   /* SETTLING: the number of the first heartbeat that can tell */
+    struct epoch proposed; /* CHANGING, SETTLING: of the map that gives the slots away */
 };
 
 enum handover_event_kind {
@@ -77,6 +80,7 @@ struct handover_update {
     bool reach;   /* open a link to the target's control endpoint (it is another node) */
     bool seal;    /* seal exactly the slots, on each of our shards that owns any */
     bool unseal;  /* seal nothing any more, on every shard of ours */
+    bool reload;  /* with unseal: others may have owned the slots, so those start over */
     bool change;  /* propose `*next` */
     bool refresh; /* tell the target that a newer map is in force */
     bool done;    /* over: `fault.code` is CODE_OK if the slots are the target's now */

@@ -168,6 +168,18 @@ static void keeps_the_slots_when_another_change_won(void **state) {
     step(f, HANDOVER_EVENT_BEAT, 0, 9);
     assert_over(f, CODE_CONFLICT, true);
     assert_false(f->update.refresh);
+    assert_false(f->update.reload); /* nobody else can have had them */
+}
+
+/* Away and back between two heartbeats: what this node remembers of the slots may be outdated. */
+static void reloads_slots_that_may_have_been_away(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    step(f, HANDOVER_EVENT_CHANGED, 0, 9);
+    f->map.epoch.number = 9; /* the proposed one was 8 */
+    step(f, HANDOVER_EVENT_BEAT, 0, 9);
+    assert_over(f, CODE_CONFLICT, true);
+    assert_true(f->update.reload);
 }
 
 static void proposes_nothing_for_slots_it_lost(void **state) {
@@ -210,6 +222,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(never_times_out_once_the_change_is_asked_for, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(keeps_the_slots_when_another_change_won, setup, teardown),
+        cmocka_unit_test_setup_teardown(reloads_slots_that_may_have_been_away, setup, teardown),
         cmocka_unit_test_setup_teardown(proposes_nothing_for_slots_it_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(proposes_nothing_for_a_target_that_left, setup, teardown),
         cmocka_unit_test_setup_teardown(ends_when_all_slots_are_gone_before_sealing, setup,
