@@ -36,7 +36,7 @@ verify() {
     else
         check+=" -DNOFAIR"
     fi
-    if ! (cd "$dir" && spin -a "$@" "$model" && ${CC:-cc} -O2 -w $check -DMEMLIM=$memory_mb -o pan pan.c) >"$dir/made" 2>&1; then
+    if ! (cd "$dir" && spin -a "$@" "$model" && ${CC:-cc} -O1 -w $check -DMEMLIM=$memory_mb -o pan pan.c) >"$dir/made" 2>&1; then
         printf '%-30s cannot be built: %s\n' "$name" "$(tail -n 1 "$dir/made")"
         failures=$((failures + 1))
         return

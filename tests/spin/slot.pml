@@ -618,6 +618,14 @@ end:
 #ifdef LIVENESS
 /* (5), (6) When faults stop, the slot is served by its owner for ever, and nothing stays sealed. */
 ltl settles { <> [] all_well }
+
+/* Time passes even when nothing is left to do: a run that has ended would not be looked at. */
+active proctype Idle() {
+    bool tick;
+    do
+    :: tick = !tick
+    od
+}
 #else
 /* (3), at each step; (5), (6) when nothing is left to do. */
 active proctype Check() {
