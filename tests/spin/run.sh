@@ -21,7 +21,14 @@ model=$PWD/tests/spin/slot.pml
 build=$PWD/build/spin
 mkdir -p "$build"
 work=$(mktemp -d "$build/run.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+child=
+on_end() {
+    [ -z "$child" ] || kill "$child" 2>/dev/null
+    rm -rf "$work"
+}
+trap on_end EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 failures=0
 runs=0
 
@@ -41,7 +48,10 @@ verify() {
         failures=$((failures + 1))
         return
     fi
-    (cd "$dir" && nice timeout $limit_s ./pan -n -m200000 $search) >"$dir/out" 2>&1
+    (cd "$dir" && exec nice timeout $limit_s ./pan -n -m200000 $search) >"$dir/out" 2>&1 &
+    child=$!
+    wait "$child"
+    child=
     if grep -q '^pan:1:' "$dir/out"; then
         found=fails
     elif grep -qE 'errors: 0$' "$dir/out" && ! grep -qE 'Search not completed|max search depth too small' "$dir/out"; then
