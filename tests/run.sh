@@ -166,6 +166,16 @@ if build dev; then
     integration dev "${amount[@]}"
 fi
 
+# The model of ownership, for those who have spin.
+if [ $quick = no ] && wanted spin; then
+    if command -v spin >/dev/null; then
+        part spin tests/spin/run.sh
+    else
+        skipped=$((skipped + 1))
+        printf '%-22s skipped          spin is not installed\n' spin
+    fi
+fi
+
 if [ $quick = no ]; then
     if build clang && wanted tidy; then part tidy bash -c "jobs=$jobs; $(declare -f tidy); tidy"; fi
     export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1

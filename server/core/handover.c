@@ -93,9 +93,9 @@ static void change(struct handover *handover, const struct handover_event *event
         }
         next->owner[handover->slots[i].index] = target.index;
     }
+    handover->proposed = next->epoch;
     state_move(handover, HANDOVER_CHANGING);
     handover->proposals++;
-    handover->proposed_on = map->epoch;
     handover->deadline_ns = 0;
     update->change = true;
 }
@@ -109,12 +109,15 @@ static void settle(struct handover *handover, const struct handover_event *event
                  event->map->owner[handover->slots[i].index] == target.index;
     }
     bool all = moved == handover->slot_count;
-    bool overtaken = event->map->epoch.number > handover->proposed_on.number;
-    if (!all && overtaken && handover->proposals < HANDOVER_PROPOSALS_MAX) {
+    /* Only the proposal could have given the slots away: were they, and came back? */
+    bool stayed = handover->lost || event->map->epoch.number <= handover->proposed.number;
+    bool overtaken = event->map->epoch.number >= handover->proposed.number;
+    if (!all && overtaken && stayed && handover->proposals < HANDOVER_PROPOSALS_MAX) {
         change(handover, event, next, update);
         return;
     }
     update->refresh = all;
+    update->reload = !stayed;
     end(handover, event->now_ns, all ? CODE_OK : CODE_CONFLICT,
         all ? "" : "the map was not changed; the slots stay here", update);
 }
@@ -176,6 +179,7 @@ void handover_step(struct handover *handover, const struct handover_event *event
         if (handover->state == HANDOVER_CHANGING) {
             state_move(handover, HANDOVER_SETTLING);
             handover->settles_at = event->beat;
+            handover->lost = event->lost;
         }
         break;
     case HANDOVER_EVENT_BEAT:

@@ -17,7 +17,10 @@
  *
  * Any failure unseals, and the slots stay where they were. What happened is read from the map in
  * force, never guessed: when the outcome of the change is unknown the slots stay sealed until a
- * heartbeat tells. A crash at any point leaves the old map or the new one: one owner.
+ * heartbeat tells. A crash at any point leaves the old map or the new one: one owner. If the map in
+ * force is newer than the proposed one and gives the slots to this node, they may have been away
+ * and back between two heartbeats (unless the proposal is known to have lost): then they are read
+ * anew instead of unsealed.
  *
  * Bound: slots are sealed for at most HANDOVER_SEAL_NS, and HANDOVER_PROPOSALS_MAX times a change
  * and a heartbeat; without other changes of the map, once.
@@ -60,8 +63,9 @@ struct handover {
     uint64_t sealed_at_ns;
     uint64_t deadline_ns; /* REACHING, SEALING */
     uint32_t proposals;
-    struct epoch proposed_on; /* the epoch that the last proposal was to follow */
-    uint64_t settles_at;      /* SETTLING: the number of the first heartbeat that can tell */
+    struct epoch proposed; /* CHANGING, SETTLING: of the map that gives the slots away */
+    bool lost;             /* SETTLING: that map is known never to have been in force */
+    uint64_t settles_at;   /* SETTLING: the number of the first heartbeat that can tell */
 };
 
 enum handover_event_kind {
@@ -78,6 +82,7 @@ struct handover_event {
     uint64_t now_ns;       /* monotonic */
     const struct map *map; /* in force as far as this node knows; borrowed */
     uint64_t turn, beat;
+    bool lost; /* CHANGED: another change came first, for certain */
 };
 
 /* What is to be done now, in this order. */
@@ -85,6 +90,7 @@ struct handover_update {
     bool reach;   /* open a link to the target's control endpoint (it is another node) */
     bool seal;    /* seal exactly the slots, on each of our shards that owns any */
     bool unseal;  /* seal nothing any more, on every shard of ours */
+    bool reload;  /* with unseal: others may have owned the slots, so those start over */
     bool change;  /* propose `*next` */
     bool refresh; /* tell the target that a newer map is in force */
     bool done;    /* over: `fault.code` is CODE_OK if the slots are the target's now */

@@ -115,7 +115,7 @@ static void event_handle(struct shard *shard, const struct shard_event *event) {
         slots_own(shard, event->own.slots);
         break;
     case SHARD_EVENT_SEAL:
-        slots_seal(shard, event->seal.slots);
+        slots_seal(shard, event->seal.slots, event->seal.reload);
         break;
     case SHARD_EVENT_PLANS:
         plans_replace(shard, event->plans.set);

@@ -133,6 +133,8 @@ struct shard_event {
         } own;
         struct {
             const uint8_t *slots; /* slot_count bits, as in own; only owned slots count */
+            bool reload; /* slots that were to be handed over and no longer are start over: another
+                            shard may have owned them meanwhile */
         } seal;
         struct {
             const struct plan_set *set; /* borrowed until the next PLANS event's step returns */

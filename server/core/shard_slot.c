@@ -126,10 +126,20 @@ void slots_own(struct shard *shard, const uint8_t *bits) {
     }
 }
 
-void slots_seal(struct shard *shard, const uint8_t *bits) {
+/* What a sealed slot has is in the store, and what a loading one has came from there: both can be
+ * read again, and nothing is lost. */
+static bool slot_can_reload(const struct shard_slot *slot) {
+    return slot->to_seal && !slot->discard &&
+           (state_loading(slot->state) || (slot->state == SLOT_SEALED && slot_clean(slot)));
+}
+
+void slots_seal(struct shard *shard, const uint8_t *bits, bool reload) {
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         struct shard_slot *slot = &shard->slots[i];
         bool sealed = (bits[i / 8] >> (i % 8) & 1) != 0;
+        if (!sealed && reload && slot_can_reload(slot)) {
+            slot_drop(shard, slot);
+        }
         slot->to_seal = sealed && slot->wanted;
         if (sealed && slot->state == SLOT_SERVING) {
             slot_move(shard, slot, SLOT_SEALED);

@@ -197,7 +197,7 @@ const char *slot_state_name(enum slot_state state);
 enum reason slot_refusal(const struct shard_slot *slot);
 
 void slots_own(struct shard *shard, const uint8_t *bits);
-void slots_seal(struct shard *shard, const uint8_t *bits);
+void slots_seal(struct shard *shard, const uint8_t *bits, bool reload);
 /* True if slots are sealed and all of them are written. */
 bool slots_sealed(const struct shard *shard);
 void slot_stored(struct shard *shard, const struct shard_event *event);

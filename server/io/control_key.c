@@ -264,8 +264,10 @@ void control_node_status_on_shard(struct control_call *call, const struct node_m
     if (message->load_count > 0) {
         struct control_loads *loads = &call->loads[message->shard];
         loads->list = malloc(message->load_count * sizeof *loads->list);
-        loads->count = loads->list != NULL ? message->load_count : 0;
-        memcpy(loads->list, message->loads, loads->count * sizeof *loads->list);
+        if (loads->list != NULL) {
+            loads->count = message->load_count;
+            memcpy(loads->list, message->loads, loads->count * sizeof *loads->list);
+        }
     }
     if (--call->shards_outstanding > 0) {
         return;

@@ -52,7 +52,7 @@ static void step(struct handover_shell *shell, struct handover_event *event) {
 /* --- updates ------------------------------------------------------------------------------- */
 
 /* Seals exactly the handover's slots on the shards that own any of them; or nothing, on all. */
-static void shards_tell(struct handover_shell *shell, bool seal) {
+static void shards_tell(struct handover_shell *shell, bool seal, bool reload) {
     const struct handover *core = &shell->core;
     const struct map *map = &membership_state(shell->membership)->map;
     int32_t self = map_find_node(map, name_bytes(&core->self));
@@ -62,6 +62,7 @@ static void shards_tell(struct handover_shell *shell, bool seal) {
         assert(message != NULL);
         message->kind = SHARD_MESSAGE_SEAL;
         message->token = core->turn;
+        message->reload = reload;
         bool any = !seal;
         for (uint32_t i = 0; seal && i < core->slot_count; i++) {
             uint32_t slot = core->slots[i].index;
@@ -102,6 +103,7 @@ static void on_changed(void *ctx, enum code code, uint64_t number) {
     }
     struct handover_event event = {.kind = HANDOVER_EVENT_CHANGED};
     event.beat = membership_beat(shell->membership);
+    event.lost = code == CODE_CONFLICT;
     step(shell, &event);
 }
 
@@ -114,7 +116,7 @@ static void link_drop(struct handover_shell *shell) {
 
 static void update_perform(struct handover_shell *shell, const struct handover_update *update) {
     if (update->seal || update->unseal) {
-        shards_tell(shell, update->seal);
+        shards_tell(shell, update->seal, update->reload);
     }
     if (update->change) {
         membership_replace_map(shell->membership, shell->next, on_changed, shell);

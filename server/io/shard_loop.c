@@ -94,7 +94,7 @@ static void wake_arm(struct shard_loop *loop, uint64_t wake_at_ns) {
 /* Persist, then send, then arm the timer: a reply never overtakes the write that it waited for. */
 static void update_perform(struct shard_loop *loop, const struct shard_update *update) {
     for (uint32_t i = 0; i < update->op_count; i++) {
-        store_perform(loop->store, &update->ops[i], loop->state->map.epoch);
+        store_perform(loop->store, &update->ops[i], loop->epoch);
     }
     store_turn(loop->store);
     if (update->result_count > 0) {
@@ -194,6 +194,9 @@ static void state_adopt(struct shard_loop *loop, struct cluster_state *state) {
         }
         struct shard_event own = {.kind = SHARD_EVENT_OWN};
         own.own.slots = owned;
+        /* Not before: until it knows its slots by this map, the shard may want one that the map
+         * gives to another, and must not raise that one's fence under this epoch. */
+        loop->epoch = map->epoch;
         shard_loop_step(loop, &own);
     }
     cluster_state_release(before);
@@ -221,6 +224,7 @@ static void seal_step(struct shard_loop *loop, const struct shard_message *messa
     }
     struct shard_event event = {.kind = SHARD_EVENT_SEAL};
     event.seal.slots = message->sealed;
+    event.seal.reload = message->reload;
     loop->seal_asked = true;
     loop->seal_token = message->token;
     shard_loop_step(loop, &event);

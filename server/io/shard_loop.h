@@ -39,6 +39,7 @@ struct shard_message {
     struct name plan;
     uint8_t key[KEY_BYTES_MAX];
     uint8_t sealed[SLOTS_MAX / 8]; /* SEAL: a bit a slot */
+    bool reload;                   /* SEAL: what is no longer sealed starts over */
 };
 
 /* From a shard to its node. Allocated by the shard, freed by the node. */

@@ -40,6 +40,7 @@ struct shard_loop {
     struct shard *shard; /* created with the first map, when the number of slots is known */
     struct cluster_state *state;
     struct shard_id id; /* in the state's map; SHARD_ID_NONE: not in it */
+    struct epoch epoch; /* fences are raised under it: of the map that `own` was last told from */
     /* This turn's requests and their items; bodies are borrowed until the turn ends. */
     struct turn_request requests[TAKES_PER_REQUEST_MAX];
     uint32_t request_count;

@@ -196,6 +196,35 @@ static void ends_when_the_change_that_won_took_the_slots(void **state) {
     step(f, HANDOVER_EVENT_BEAT, 0, 9);
     assert_over(f, CODE_CONFLICT, true);
     assert_false(f->update.change);
+    assert_false(f->update.reload); /* what it lost it does not read */
+}
+
+/* Away and back between two heartbeats: what this node remembers of the slots may be outdated. */
+static void reloads_slots_that_may_have_been_away(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    step(f, HANDOVER_EVENT_CHANGED, 0, 9);
+    f->map.epoch.number = 9; /* the proposed one was 8 */
+    step(f, HANDOVER_EVENT_BEAT, 0, 9);
+    assert_over(f, CODE_CONFLICT, true);
+    assert_true(f->update.reload);
+}
+
+/* Known to have lost, however far the map has gone on since: they never were away. */
+static void proposes_again_after_several_changes(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    f->handover.lost = false;
+    struct handover_event event = {.kind = HANDOVER_EVENT_CHANGED,
+                                   .now_ns = f->now_ns,
+                                   .map = &f->map,
+                                   .beat = 9,
+                                   .lost = true};
+    handover_step(&f->handover, &event, &f->next, &f->update);
+    f->map.epoch.number = 11;
+    step(f, HANDOVER_EVENT_BEAT, 0, 9);
+    assert_true(f->update.change);
+    assert_int_equal(f->next.epoch.number, 12);
 }
 
 static void proposes_nothing_for_slots_it_lost(void **state) {
@@ -238,7 +267,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(never_times_out_once_the_change_is_asked_for, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(proposes_again_when_another_change_won, setup, teardown),
+        cmocka_unit_test_setup_teardown(proposes_again_after_several_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_the_slots_when_the_map_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(reloads_slots_that_may_have_been_away, setup, teardown),
         cmocka_unit_test_setup_teardown(ends_when_the_change_that_won_took_the_slots, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(proposes_nothing_for_slots_it_lost, setup, teardown),

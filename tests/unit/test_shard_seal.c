@@ -205,6 +205,51 @@ static void test_unsealed_it_goes_on(void **state) {
     assert_true(fixture.update.sealed);
 }
 
+static void reload(void) {
+    struct shard_event event = {.kind = SHARD_EVENT_SEAL};
+    memset(sealed, 0, sizeof sealed);
+    event.seal.slots = sealed;
+    event.seal.reload = true;
+    fixture_step(&fixture, &event);
+    fixture_pass(&fixture, 10 * MS);
+}
+
+/* Another shard had the slot while this one waited to hear: its grants are in the store. */
+static void test_reloaded_it_has_what_another_granted(void **state) {
+    uint16_t slot = fixture_slot(&fixture, "a").index;
+    fixture_take(&fixture, "a", 5, NULL);
+    seal("a");
+    fixture.fences[slot]++;
+    fixture.record_count = 0; /* it was reset there, say */
+    reload();
+    assert_int_equal(fixture.fences[slot], 3);
+    assert_int_equal(fixture_take(&fixture, "a", 1, NULL).remaining_tokens, 19);
+    assert_int_equal(counters()->writes_fenced, 0);
+}
+
+static void test_reload_leaves_other_slots_alone(void **state) {
+    const char *other = key_near("a", false);
+    fixture_take(&fixture, other, 5, NULL);
+    seal("a");
+    reload();
+    assert_int_equal(fixture.fences[fixture_slot(&fixture, other).index], 1);
+    assert_int_equal(fixture_take(&fixture, other, 1, NULL).remaining_tokens, 14);
+}
+
+static void test_reload_reads_a_loading_slot_again(void **state) {
+    struct slot slot = fixture_slot(&fixture, "a");
+    fixture_own(&fixture, slot, false);
+    fixture.hold = true;
+    fixture_own(&fixture, slot, true);
+    seal("a");
+    reload();
+    fixture.hold = false;
+    fixture_answer_all(&fixture);
+    fixture_pass(&fixture, 10 * MS);
+    assert_int_equal(fixture.fences[slot.index], 3); /* raised by the old life, and by the new */
+    assert_true(fixture_take(&fixture, "a", 1, NULL).allowed);
+}
+
 static void test_given_away_when_sealed(void **state) {
     fixture_take(&fixture, "a", 5, NULL);
     seal("a");
@@ -358,6 +403,9 @@ int main(void) {
         TEST(test_a_reset_counts),
         TEST(test_no_admin_change_while_sealed),
         TEST(test_unsealed_it_goes_on),
+        TEST(test_reloaded_it_has_what_another_granted),
+        TEST(test_reload_leaves_other_slots_alone),
+        TEST(test_reload_reads_a_loading_slot_again),
         TEST(test_given_away_when_sealed),
         TEST(test_given_away_before_it_was_written),
         TEST(test_given_back),
