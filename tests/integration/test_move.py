@@ -63,6 +63,8 @@ class MovingTest(unittest.TestCase):
 
     def start_load(self, keys=None, **options):
         keys = keys or [b"user-%06d" % i for i in range(KEY_COUNT)]
+        # Hot enough for the time that a test lasts: 200 takes/s come to 10 keys under sanitizers.
+        options.setdefault("hot", 10 if SMOKE else 300)
         load = MoveLoad(self.cluster.router.url, keys, "few", rate=RATE, **options)
         self.addCleanup(load.end)
         return load.start()
@@ -108,7 +110,7 @@ class MoveUnderLoadTest(MovingTest):
             (len(load.records), load.rate, KEY_COUNT, load.count(GRANTED), load.count(REFUSED),
              middle_ms, longest_ms))
         self.check_nothing_lost(load)
-        self.assertGreater(load.count(REFUSED), 100, "no key came to its bound")
+        self.assertGreater(load.count(REFUSED), 50, "no key came to its bound")
         self.assertLess(longest_ms, LONGEST_MS)
         # It owns nothing: it can be stopped and forgotten.
         self.assertEqual(cluster.nodes[0].terminate(), 0)
