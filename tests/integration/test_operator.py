@@ -1,0 +1,120 @@
+"""The operator's rebalance by sluicectl: interrupted, killed, twice at once, resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+from harness import RpcError, program, say, wait_for
+from move_tools import (events, key_of_each_slot, newest_map, slots_by_node, wait_answered,
+                        wait_in_map)
+from test_move import MovingTest
+
+# Seconds after which a record that nobody updates counts as left behind (ctl/job.h).
+STALE_S = 10
+
+
+class OperatorTest(MovingTest):
+    smoke = False
+
+    def ctl(self, *words, start=False):
+        argv = [program("sluicectl"), "--control", self.cluster.nodes[0].control_url,
+                "--router", self.cluster.router.url] + list(words)
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        if start:
+            return process
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def open_grown(self):
+        cluster = self.open_cluster(nodes=2)
+        self.keys = key_of_each_slot(1024)
+        with cluster.connect() as connection:
+            connection.take_many([[key, 3, "slow"] for key in self.keys])
+        self.before = cluster.levels(self.keys, "slow")
+        self.add_node("n3")
+        wait_in_map(cluster, "n3")
+        return cluster
+
+    def moved(self):
+        return slots_by_node(newest_map(self.cluster)).get("n3", 0)
+
+    def start_slowly(self):
+        process = self.ctl("rebalance", "--yes", "--batch", "4", "--throttle", "100", start=True)
+        wait_for("slots are moving", lambda: self.moved() >= 8)
+        return process
+
+    def check_done(self):
+        self.assertEqual(self.moved(), 340)
+        wait_answered(self.cluster, self.keys, time.monotonic(), 5)
+        self.assertEqual(self.cluster.levels(self.keys, "slow"), self.before)
+        self.close_cluster()
+
+    def test_interrupted_and_resumed(self):
+        self.open_grown()
+        process = self.start_slowly()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+        self.assertEqual(process.returncode, 130, out + err)
+        self.assertIn("--resume", out + err)
+        held = self.moved()
+        self.assertLess(held, 340)
+        code, out, err = self.ctl("rebalance", "--yes", "--resume")
+        self.assertEqual(code, 0, out + err)
+        say("Ctrl-C after %d slots; --resume moved the rest: %s" % (held, out.splitlines()[-1]))
+        self.check_done()
+
+    def test_killed_and_resumed(self):
+        self.open_grown()
+        process = self.start_slowly()
+        process.kill()
+        process.wait(10)
+        held = self.moved()
+        code, out, err = self.ctl("rebalance", "--yes")
+        self.assertEqual(code, 4, out + err)  # somebody's is under way, as far as anyone knows
+        code, out, err = self.ctl("--json", "rebalance", "status")
+        self.assertEqual((code, json.loads(out)["state"]), (0, "running"), out + err)
+        time.sleep(STALE_S + 1)
+        code, out, err = self.ctl("rebalance", "--yes")
+        self.assertEqual(code, 4, out + err)
+        self.assertIn("--resume", out + err)
+        code, out, err = self.ctl("rebalance", "--yes", "--resume")
+        self.assertEqual(code, 0, out + err)
+        say("killed after %d slots; taken over with --resume: %s" % (held, out.splitlines()[-1]))
+        self.check_done()
+
+    def test_stopped_cancelled_and_resumed(self):
+        self.open_grown()
+        process = self.start_slowly()
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(1.5)
+        held = self.moved()
+        time.sleep(0.5)
+        self.assertEqual(self.moved(), held)  # nothing is half-moved, and nobody waits for it
+        wait_answered(self.cluster, self.keys, time.monotonic(), 5)
+        code, out, err = self.ctl("rebalance", "cancel")
+        self.assertEqual(code, 0, out + err)
+        os.kill(process.pid, signal.SIGCONT)
+        out, err = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 7, out + err)
+        self.assertLess(self.moved(), 340)
+        code, out, err = self.ctl("rebalance", "--yes", "--resume")
+        self.assertEqual(code, 0, out + err)
+        say("stopped after %d slots, cancelled by another, resumed: %s" %
+            (held, out.splitlines()[-1]))
+        self.check_done()
+
+    def test_two_operators_at_once(self):
+        self.open_grown()
+        both = [self.ctl("rebalance", "--yes", start=True) for _ in range(2)]
+        ends = [process.communicate(timeout=30) + (process.returncode,) for process in both]
+        codes = sorted(end[2] for end in ends)
+        # One does it; the other is refused, or came when it was done.
+        self.assertIn(codes, [[0, 4], [0, 0], [0, 7]], ends)
+        told = [event for event in events(self.cluster) if event["kind"] == "move"]
+        self.assertEqual(self.moved(), 340)
+        say("two operators at once ended with %s; %d moves in the events" % (codes, len(told)))
+        self.check_done()
