@@ -26,7 +26,8 @@ static void owners_write(struct writer *writer, const struct map *map) {
 }
 
 void map_write(struct writer *writer, const struct map *map) {
-    write_map(writer, 5);
+    write_map(writer, 6);
+    write_text_uint(writer, "format", MAP_FORMAT);
     write_text_uint(writer, "epoch", map->epoch.number);
     write_text_uint(writer, "slots", map->slot_count);
     write_text(writer, "nodes");
@@ -126,6 +127,20 @@ static enum code owners_read(struct reader *reader, struct map *map, uint32_t *c
     return CODE_OK;
 }
 
+static enum code format_check(struct reader *reader, struct fault *fault) {
+    uint64_t format;
+    if (!read_uint(reader, &format) || format == 0) {
+        return fault_set(fault, CODE_BAD_REQUEST, "map: format: expected an integer of 1 or more");
+    }
+    if (format > MAP_FORMAT) {
+        return fault_set(fault, CODE_BAD_REQUEST,
+                         "map: format %llu, this version reads up to %d: it is too old for this "
+                         "cluster, upgrade it",
+                         (unsigned long long)format, MAP_FORMAT);
+    }
+    return CODE_OK;
+}
+
 enum code map_read(struct reader *reader, struct map *map, struct fault *fault) {
     map_init(map);
     fault->code = CODE_OK;
@@ -141,7 +156,9 @@ enum code map_read(struct reader *reader, struct map *map, struct fault *fault) 
         if (!read_bytes(reader, &name)) {
             return fault_set(fault, CODE_BAD_REQUEST, "map: a member's name must be a string");
         }
-        if (bytes_equal(name, bytes_of_text("epoch"))) {
+        if (bytes_equal(name, bytes_of_text("format"))) {
+            code = format_check(reader, fault);
+        } else if (bytes_equal(name, bytes_of_text("epoch"))) {
             code = read_uint(reader, &map->epoch.number) ? CODE_OK : CODE_BAD_REQUEST;
         } else if (bytes_equal(name, bytes_of_text("slots"))) {
             code = read_uint(reader, &slots) && slots <= SLOTS_MAX ? CODE_OK : CODE_BAD_REQUEST;

@@ -435,7 +435,7 @@ def records():
     return out
 
 
-MAP = {"epoch": 7, "slots": 8,
+MAP = {"format": 1, "epoch": 7, "slots": 8,
        "nodes": [["n1", "tcp://127.0.0.1:7590", 100], ["n2", "tcp://127.0.0.1:7690", 250]],
        "shards": [[0, 0, "tcp://127.0.0.1:7500"], [0, 1, "tcp://127.0.0.1:7501"],
                   [1, 0, "tcp://127.0.0.1:7600"]],
@@ -443,9 +443,9 @@ MAP = {"epoch": 7, "slots": 8,
 
 
 def maps():
-    one_slot = {"epoch": 2**63 - 1, "slots": 1, "nodes": [["n", "ipc:///tmp/n", 0]],
+    one_slot = {"format": 1, "epoch": 2**63 - 1, "slots": 1, "nodes": [["n", "ipc:///tmp/n", 0]],
                 "shards": [[0, 0, "ipc:///tmp/n0"]], "owners": [[1, 0]]}
-    nobody = {"epoch": 1, "slots": 16384, "nodes": [], "shards": [], "owners": [[16384, None]]}
+    nobody = {"format": 1, "epoch": 1, "slots": 16384, "nodes": [], "shards": [], "owners": [[16384, None]]}
     out = [{"name": name, "map": value, "encodes": True, "hex": P(value).hex()}
            for name, value in (("three shards", MAP), ("one slot", one_slot),
                                ("owned by nobody", nobody))]
@@ -457,6 +457,7 @@ def maps():
     out.append({"name": "owners first", "map": MAP, "encodes": False,
                 "hex": P(dict(reversed(MAP.items()))).hex()})
     for name, change in (
+            ("a later format", {"format": 2}), ("format 0", {"format": 0}),
             ("epoch 0", {"epoch": 0}), ("epoch negative", {"epoch": -1}),
             ("slots 6", {"slots": 6, "owners": [[6, 0]]}),
             ("too few owners", {"owners": [[7, 0]]}), ("too many owners", {"owners": [[9, 0]]}),

@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "proto/map_codec.h"
 #include "server/io/redis_sync.h"
+#include "server/io/store_keys.h"
 
 /* Bytes of a password file: no password manager makes longer ones. */
 #define PASSWORD_BYTES_MAX 1024
@@ -120,6 +122,30 @@ static bool clock_measure(struct boot *boot, char *why) {
     return true;
 }
 
+/* A map that this version cannot read is refused at once, not at some later heartbeat. */
+static bool map_check_readable(struct boot *boot, const struct node_settings *settings, char *why) {
+    store_key key;
+    store_key_map(settings->key_prefix, key);
+    const char *command[] = {"HGET", key, "value"};
+    redisReply *reply = redis_sync_call(boot->redis, 3, command, why, BOOT_WHY_BYTES);
+    struct map *map = malloc(sizeof *map);
+    bool good = reply != NULL && map != NULL;
+    if (good && reply->type == REDIS_REPLY_STRING) {
+        struct fault fault;
+        struct reader reader = reader_of(bytes_of(reply->str, reply->len));
+        good = map_read(&reader, map, &fault) == CODE_OK;
+        if (!good) {
+            snprintf(why, BOOT_WHY_BYTES, "the cluster's stored map cannot be read: %s",
+                     fault.text);
+        }
+    }
+    free(map);
+    if (reply != NULL) {
+        freeReplyObject(reply);
+    }
+    return good;
+}
+
 static bool incarnation_draw(struct boot *boot, char *why) {
     uint64_t drawn;
     if (getrandom(&drawn, sizeof drawn, 0) != sizeof drawn) {
@@ -142,7 +168,8 @@ bool boot_open(struct boot *boot, const struct node_settings *settings, const st
         return false;
     }
     boot->redis = redis_sync_open(&boot->address, boot->password, why, BOOT_WHY_BYTES);
-    if (boot->redis == NULL || !server_check(boot, log, why) || !clock_measure(boot, why)) {
+    if (boot->redis == NULL || !server_check(boot, log, why) || !clock_measure(boot, why) ||
+        !map_check_readable(boot, settings, why)) {
         boot_close(boot);
         boot_free(boot);
         return false;

@@ -9,6 +9,8 @@ import threading
 import time
 import unittest
 
+import msgpack
+
 from harness import (SLOW, ClusterTest, Node, Process, Redis, Router, end_all, free_ports,
                      metronome, new_directory, program, say, wait_for)
 from sp_client import RpcError, connect_when_up
@@ -131,6 +133,22 @@ class StoreTest(unittest.TestCase):
         with node.control() as control:
             wait_for("it runs nevertheless", lambda: control.call("node.status")["store"]["up"])
         self.assertEqual(node.terminate(), 0)
+
+    def test_a_map_that_cannot_be_read(self):
+        """A cluster that newer programs run, and a map that somebody has damaged."""
+        redis = Redis(self.directory).start()
+        newer = msgpack.packb({"format": 2, "epoch": 3, "slots": 8, "nodes": [], "shards": [],
+                               "owners": [[8, None]]})
+        for value, speaks_of in ((newer, "too old for this cluster"), (b"nonsense", "map")):
+            with redis.client() as client:
+                client.call("HSET", "sluice:{cluster}:map", "number", "3", "value", value)
+            code, text = run("sluice-node", *node_words(redis.url))
+            self.assertEqual(code, 1, text)
+            self.assertIn(speaks_of, text)
+            self.assertIn("the cluster's stored map cannot be read", text)
+        with redis.client() as client:  # and nothing was touched
+            self.assertEqual(client.call("HGET", "sluice:{cluster}:map", "value"), b"nonsense")
+            self.assertEqual(client.call("EXISTS", "sluice:{cluster}:node:n1"), 0)
 
     def test_flag_variable_and_file_in_this_order(self):
         redis = Redis(self.directory).start()
