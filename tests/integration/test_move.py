@@ -110,7 +110,7 @@ class MoveUnderLoadTest(MovingTest):
             (len(load.records), load.rate, KEY_COUNT, load.count(GRANTED), load.count(REFUSED),
              middle_ms, longest_ms))
         self.check_nothing_lost(load)
-        self.assertGreater(load.count(REFUSED), 50, "no key came to its bound")
+        self.assertGreater(load.count(REFUSED), 50 if SMOKE else 100, "no key came to its bound")
         self.assertLess(longest_ms, LONGEST_MS)
         # It owns nothing: it can be stopped and forgotten.
         self.assertEqual(cluster.nodes[0].terminate(), 0)
