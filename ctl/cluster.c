@@ -147,6 +147,8 @@ static enum exit_code living_load(struct cluster *cluster) {
     enum exit_code code = cluster_ask(cluster, plain(memory, METHOD_CLUSTER_STATUS), &answer);
     json_t *status = code == EXIT_DONE ? json_of_value(answer.reply.result) : NULL;
     const json_t *nodes = json_object_get(status, "nodes");
+    uint64_t stored = (uint64_t)json_int(status, "stored_epoch");
+    cluster->least.number = stored > cluster->least.number ? stored : cluster->least.number;
     memset(cluster->alive, 0, sizeof cluster->alive);
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         const json_t *node = json_array_get(nodes, i);
@@ -163,12 +165,13 @@ static enum exit_code living_load(struct cluster *cluster) {
 enum exit_code cluster_load(struct cluster *cluster) {
     for (uint32_t look = 0; look < MAP_LOOKS_MAX; look++) {
         enum exit_code code = map_load(cluster);
+        code = code == EXIT_DONE ? living_load(cluster) : code;
         if (code != EXIT_DONE) {
             return code;
         }
         if (cluster->map.epoch.number >= cluster->least.number) {
             cluster->least = cluster->map.epoch;
-            return living_load(cluster);
+            return EXIT_DONE;
         }
         refresh(cluster);
         time_sleep_ms(MAP_LOOK_MS);

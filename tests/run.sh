@@ -96,7 +96,9 @@ counted() {
         grep -E "$shown" "$log" | sed 's/^/    /'
     else
         printf '%-22s FAILED  %4d s   %d of %d; %s:\n' "$name" $((SECONDS - start)) "$f" $((p + f)) "$log"
-        sed 's/^/    /' "$log" | tail -n 200
+        # The whole log is in the file. Here: its end, and last of all what failed and why.
+        tail -n 150 "$log" | grep -v '^failed: ' | sed 's/^/    /'
+        grep -E '^failed: |\*\*\*(Failed|Timeout|Exception)' "$log" | sed 's/^/    /'
     fi
 }
 tally_ctest() {

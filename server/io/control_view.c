@@ -34,26 +34,27 @@ static void member_write(struct writer *writer, const struct map *map,
     write_text_uint(writer, "weight", node < 0 ? member->weight : map->nodes[node].weight);
 }
 
-static void on_status_listed(void *ctx, const struct member *members, uint32_t count) {
+static void on_status_listed(void *ctx, const struct member_list *list) {
     struct control_call *call = ctx;
-    if (members == NULL) {
+    if (list == NULL) {
         control_fail_away(call);
         return;
     }
     struct control *control = call->control;
     const struct cluster_state *state = membership_state(control->membership);
     struct writer writer = control_reply_begin(control, call->msgid);
-    write_map(&writer, 7);
+    write_map(&writer, 8);
     write_text_text(&writer, "program", "sluice-node");
     write_text_text(&writer, "version", SLUICE_VERSION);
     write_text_text(&writer, "node", control->settings->node_id);
     write_text_uint(&writer, "epoch", state->map.epoch.number);
+    write_text_uint(&writer, "stored_epoch", list->stored_epoch);
     write_text_uint(&writer, "slots", state->map.slot_count);
     write_text_uint(&writer, "plans_version", state->plans.version);
     write_text(&writer, "nodes");
-    write_array(&writer, count);
-    for (uint32_t i = 0; i < count; i++) {
-        member_write(&writer, &state->map, &members[i]);
+    write_array(&writer, list->count);
+    for (uint32_t i = 0; i < list->count; i++) {
+        member_write(&writer, &state->map, &list->members[i]);
     }
     control_call_reply(call, &writer);
 }
@@ -108,10 +109,10 @@ static void member_add(struct map *map, const struct member *member) {
     map->node_count++;
 }
 
-static void on_init_listed(void *ctx, const struct member *members, uint32_t count) {
+static void on_init_listed(void *ctx, const struct member_list *list) {
     struct control_call *call = ctx;
     struct fault fault;
-    if (members == NULL) {
+    if (list == NULL) {
         control_fail_away(call);
         return;
     }
@@ -122,8 +123,8 @@ static void on_init_listed(void *ctx, const struct member *members, uint32_t cou
         return;
     }
     map_init(call->map);
-    for (uint32_t i = 0; i < count; i++) {
-        member_add(call->map, &members[i]);
+    for (uint32_t i = 0; i < list->count; i++) {
+        member_add(call->map, &list->members[i]);
     }
     if (call->map->shard_count == 0 || call->map->shard_count > call->slot_count) {
         fault_set(&fault, CODE_BAD_REQUEST,
@@ -187,11 +188,11 @@ static void on_apply_changed(void *ctx, enum code code, uint64_t number) {
     }
 }
 
-static void on_apply_looked(void *ctx, const struct member *members, uint32_t count) {
+static void on_apply_looked(void *ctx, const struct member_list *list) {
     struct control_call *call = ctx;
     struct control *control = call->control;
     const struct plan_set *current = &membership_state(control->membership)->plans;
-    if (members == NULL) {
+    if (list == NULL) {
         control_fail_away(call);
     } else if (call->base != UINT64_MAX && call->base != current->version) {
         fail_overtaken(call, current->version);

@@ -89,8 +89,14 @@ void membership_replace_map(struct membership *membership, const struct map *nex
 void membership_replace_plans(struct membership *membership, const struct plan_set *next,
                               membership_changed_fn done, void *ctx);
 
-/* The members, by id; NULL if the store is away. Borrowed for the call. */
-typedef void (*membership_listed_fn)(void *ctx, const struct member *members, uint32_t count);
+struct member_list {
+    const struct member *members; /* by id */
+    uint32_t count;
+    uint64_t stored_epoch; /* of the map in the store: the state in force here may be older */
+};
+
+/* NULL if the store is away. Borrowed for the call. */
+typedef void (*membership_listed_fn)(void *ctx, const struct member_list *list);
 void membership_list(struct membership *membership, membership_listed_fn done, void *ctx);
 
 /* Sends a heartbeat now, unless one is under way (then another follows it at once). Returns the

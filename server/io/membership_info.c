@@ -108,14 +108,18 @@ static bool member_parse(const redisReply *entry, struct member *member) {
 static void on_listed(void *ctx, redisReply *reply) {
     struct listing *listing = ctx;
     struct membership *membership = listing->membership;
-    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
-        listing->done(listing->ctx, NULL, 0);
+    if (reply == NULL || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_STRING ||
+        reply->element[1]->type != REDIS_REPLY_ARRAY) {
+        listing->done(listing->ctx, NULL);
     } else {
-        uint32_t count = 0;
-        for (size_t i = 0; i < reply->elements && count < NODES_MAX; i++) {
-            count += member_parse(reply->element[i], &membership->members[count]);
+        const redisReply *nodes = reply->element[1];
+        struct member_list list = {.members = membership->members,
+                                   .stored_epoch = strtoull(reply->element[0]->str, NULL, 10)};
+        for (size_t i = 0; i < nodes->elements && list.count < NODES_MAX; i++) {
+            list.count += member_parse(nodes->element[i], &membership->members[list.count]);
         }
-        listing->done(listing->ctx, membership->members, count);
+        listing->done(listing->ctx, &list);
     }
     free(listing);
 }
@@ -127,8 +131,9 @@ void membership_list(struct membership *membership, membership_listed_fn done, v
     store_key prefix;
     store_key_node(membership->settings->key_prefix, "", prefix);
     struct command command;
-    command_begin(&command, SCRIPT_NODES, "1");
+    command_begin(&command, SCRIPT_NODES, "2");
     command_word(&command, membership->nodes_key);
+    command_word(&command, membership->map_key);
     command_word(&command, prefix);
     if (!command_send(membership, &command, on_listed, listing)) {
         on_listed(listing, NULL);

@@ -66,7 +66,7 @@ static const char *const texts[] = {
                      "local held = redis.call('HMGET', ARGV[1] .. id, 'incarnation', 'info')\n"
                      "nodes[i] = {id, held[1], held[2], redis.call('PTTL', ARGV[1] .. id)}\n"
                      "end\n"
-                     "return nodes\n",
+                     "return {redis.call('HGET', KEYS[2], 'number') or '0', nodes}\n",
 
     [SCRIPT_FORGET] = "if redis.call('EXISTS', KEYS[2]) == 1 then return 'HELD' end\n"
                       "redis.call('SREM', KEYS[1], ARGV[1])\n"

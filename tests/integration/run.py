@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -50,6 +51,8 @@ def main():
                                          verbosity=0).run(suite)
     finally:
         harness.end_all()
+    for reason in result.reasons:
+        print(reason)
     bad = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     print("tally: %d %d %d" % (result.passed, bad, len(result.skipped)))
     return 1 if bad else 0
@@ -72,6 +75,7 @@ class Result(unittest.TextTestResult):
     def __init__(self, *args):
         super().__init__(*args)
         self.passed = 0
+        self.reasons = []  # of failures, a line each
 
     def startTest(self, test):
         super().startTest(test)
@@ -81,6 +85,14 @@ class Result(unittest.TextTestResult):
         print("%-4s %6.1f s  %s%s" % (word, time.monotonic() - self.started_at, test.id(), more),
               flush=True)
 
+    def reason(self, test, error):
+        """Where it failed in a file of the tests, and why, in one line."""
+        frames = [frame for frame in traceback.extract_tb(error[2])
+                  if frame.filename.startswith(HERE)]
+        where = "%s:%d" % (os.path.basename(frames[-1].filename), frames[-1].lineno) if frames else "?"
+        why = " ".join(("%s: %s" % (error[0].__name__, error[1])).split())[:400]
+        self.reasons.append("failed: %s at %s: %s" % (test.id(), where, why))
+
     def addSuccess(self, test):
         super().addSuccess(test)
         self.passed += 1
@@ -89,18 +101,21 @@ class Result(unittest.TextTestResult):
     def addFailure(self, test, error):
         super().addFailure(test, error)
         self.line("FAIL", test)
+        self.reason(test, error)
         report(test)
 
     def addError(self, test, error):
         super().addError(test, error)
         if hasattr(self, "started_at"):
             self.line("FAIL", test)
+        self.reason(test, error)
         report(test)
 
     def addSubTest(self, test, subtest, error):
         super().addSubTest(test, subtest, error)
         if error is not None:
             self.line("FAIL", subtest)
+            self.reason(subtest, error)
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)

@@ -107,6 +107,20 @@ class OperatorTest(MovingTest):
             (held, out.splitlines()[-1]))
         self.check_done()
 
+    def test_node_with_a_map_of_a_moment_ago(self):
+        """Heartbeats a second apart: the node asked does not know of the third one yet."""
+        cluster = self.open_cluster(nodes=2, node_args=("--lease-ttl", "10s"))
+        self.add_node("n3", ("--lease-ttl", "10s"))
+        wait_in_map(cluster, "n3")
+        with cluster.control() as control:
+            known = control.call("cluster.map")["map"]["epoch"]
+        say("the node asked knew epoch %d of %d" % (known, newest_map(cluster)["epoch"]))
+        code, out, err = self.ctl("--json", "rebalance", "--dry-run")
+        self.assertEqual(code, 0, out + err)
+        moves = json.loads(out)["plan"]["moves"]
+        self.assertEqual(sum(len(move["slots"]) for move in moves), 340)
+        self.close_cluster()
+
     def test_two_operators_at_once(self):
         self.open_grown()
         both = [self.ctl("rebalance", "--yes", start=True) for _ in range(2)]
