@@ -15,6 +15,12 @@
 /* Bytes that one take's result or its error takes at most, MOVED data included. */
 #define RESULT_BYTES_MAX (FAULT_TEXT_BYTES_MAX + ENDPOINT_BYTES_MAX + 96)
 
+/* Bytes that a result takes at most which is no error: an array head, a bool, five integers. */
+#define RESULT_OK_BYTES_MAX (1 + 1 + 5 * 9)
+
+/* Bytes of a reply around its results at most: array heads, type, msgid, nil. */
+#define REPLY_HEAD_BYTES_MAX 16
+
 /* What a MOVED error carries: [slot, epoch, endpoint]. */
 struct moved {
     struct slot slot;
@@ -44,6 +50,11 @@ void error_write(struct writer *writer, const struct fault *fault, const struct 
 
 /* [allowed, remaining, retry_after_us, reset_after_us, limit, flags]; asserts code OK. */
 void result_write(struct writer *writer, const struct take_result *result);
+
+/* Bytes that a result, or an error, of that code takes at most. */
+static inline uint32_t result_size_max(enum code code) {
+    return code == CODE_OK ? RESULT_OK_BYTES_MAX : RESULT_BYTES_MAX;
+}
 
 /* False if the message is no reply. */
 bool reply_read(struct bytes message, struct reply *reply);

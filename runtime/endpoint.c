@@ -22,14 +22,37 @@ const char *endpoint_url(const struct endpoint *endpoint) {
     return endpoint->url;
 }
 
+bool endpoint_reply_begin(struct endpoint *endpoint, const struct endpoint_caller *caller,
+                          uint32_t capacity, struct writer *writer) {
+    assert(!endpoint->closing && !endpoint->replying);
+    uint8_t *space = endpoint->kind->reply_begin(endpoint, caller, capacity);
+    if (space == NULL)
+        return false;
+    endpoint->replying = true;
+    *writer = writer_of(space, capacity);
+    return true;
+}
+
+void endpoint_reply_end(struct endpoint *endpoint, const struct writer *writer) {
+    assert(endpoint->replying && !writer->overflow);
+    endpoint->replying = false;
+    endpoint->counters.replies++;
+    endpoint->kind->reply_end(endpoint, writer->size);
+}
+
 void endpoint_reply(struct endpoint *endpoint, const struct endpoint_caller *caller,
                     struct bytes body) {
-    assert(!endpoint->closing);
-    endpoint->kind->reply(endpoint, caller, body);
+    struct writer writer;
+    assert(body.size <= UINT32_MAX);
+    if (endpoint_reply_begin(endpoint, caller, (uint32_t)body.size, &writer)) {
+        if (body.size > 0)
+            write_encoded(&writer, body);
+        endpoint_reply_end(endpoint, &writer);
+    }
 }
 
 void endpoint_flush(struct endpoint *endpoint) {
-    assert(!endpoint->closing);
+    assert(!endpoint->closing && !endpoint->replying);
     endpoint->kind->flush(endpoint);
 }
 

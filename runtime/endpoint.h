@@ -7,7 +7,7 @@
  * and neither can the code behind this header.
  *
  * Requests of one loop turn are handed over one by one, then `on_turn` is called once: decide
- * there, in a batch. Replies are copied when given and written once a turn.
+ * there, in a batch. Replies go into the output of their peer, which is written once a turn.
  *
  * Guarantees: a reply goes to the connection that asked, or nowhere if that is gone (the caller is
  * a value, safe to keep past the connection's end). A peer that does not read its replies is first
@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "proto/bytes.h"
+#include "proto/writer.h"
 #include "runtime/sp.h"
 
 struct endpoint;
@@ -79,8 +80,15 @@ int endpoint_open(struct endpoint **out, uv_loop_t *loop, const char *url,
 /* The URL it listens at, with the port the system chose where `url` said 0. */
 const char *endpoint_url(const struct endpoint *endpoint);
 
-/* Queues a reply, at most one a request; `body` is copied. Written at the end of the turn if called
- * within a handler, else by endpoint_flush. */
+/* Queues a reply, at most one a request, that is encoded where it leaves from: at most `capacity`
+ * bytes between begin and end. No other function of the endpoint may be called between the two.
+ * False: the caller is gone (counted), there is nothing to encode and nothing to end. Written at
+ * the end of the turn if called within a handler, else by endpoint_flush. */
+bool endpoint_reply_begin(struct endpoint *endpoint, const struct endpoint_caller *caller,
+                          uint32_t capacity, struct writer *writer);
+void endpoint_reply_end(struct endpoint *endpoint, const struct writer *writer);
+
+/* The same for a body that exists already; it is copied. */
 void endpoint_reply(struct endpoint *endpoint, const struct endpoint_caller *caller,
                     struct bytes body);
 void endpoint_flush(struct endpoint *endpoint);

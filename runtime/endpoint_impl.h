@@ -9,8 +9,10 @@
 #include "runtime/endpoint.h"
 
 struct endpoint_kind {
-    void (*reply)(struct endpoint *endpoint, const struct endpoint_caller *caller,
-                  struct bytes body);
+    /* Where the body of a reply of at most `capacity` bytes goes; NULL: nowhere. */
+    uint8_t *(*reply_begin)(struct endpoint *endpoint, const struct endpoint_caller *caller,
+                            uint32_t capacity);
+    void (*reply_end)(struct endpoint *endpoint, uint32_t size);
     void (*flush)(struct endpoint *endpoint);
     bool (*caller_is_local)(const struct endpoint *endpoint, const struct endpoint_caller *caller);
     /* Brings counters that other threads keep up to date; may be NULL. */
@@ -24,8 +26,9 @@ struct endpoint {
     uv_loop_t *loop;
     struct endpoint_handler handler;
     struct endpoint_counters counters;
-    bool stopped; /* takes in nothing more */
-    bool closing; /* and calls no handler */
+    bool stopped;  /* takes in nothing more */
+    bool closing;  /* and calls no handler */
+    bool replying; /* between endpoint_reply_begin and endpoint_reply_end */
     void (*on_closed)(void *ctx);
     void *closed_ctx;
     char url[ENDPOINT_BYTES_MAX + 1];

@@ -63,6 +63,7 @@ struct endpoint_nng {
     bool local_only;  /* the scheme cannot leave this machine */
     bool in_turn;
     struct nng_slot_list turn_slots, unflushed;
+    struct nng_slot *replying; /* whose reply is being encoded */
     struct nng_slot slots[ENDPOINT_NNG_CONTEXTS];
     atomic_uint_fast64_t connections_opened, connections_open, connections_refused;
     atomic_bool refusing; /* the endpoint is stopped */
@@ -456,24 +457,28 @@ static struct nng_slot *slot_of(const struct endpoint_nng *endpoint,
     return open && slot->generation == caller->generation ? (struct nng_slot *)slot : NULL;
 }
 
-static void nng_kind_reply(struct endpoint *base, const struct endpoint_caller *caller,
-                           struct bytes body) {
+static uint8_t *nng_kind_reply_begin(struct endpoint *base, const struct endpoint_caller *caller,
+                                     uint32_t capacity) {
     struct endpoint_nng *endpoint = endpoint_nng_of(base);
     struct nng_slot *slot = slot_of(endpoint, caller);
     if (slot == NULL || slot->state != SLOT_ASKED) {
         base->counters.replies_dropped++;
-        return;
+        return NULL;
     }
     slot->state = SLOT_REPLIED;
     TAILQ_INSERT_TAIL(&endpoint->unflushed, slot, unflushed_entry);
-    if (nng_msg_alloc(&slot->reply, body.size) != 0) {
+    if (nng_msg_alloc(&slot->reply, capacity) != 0) {
         slot->reply = NULL;
         base->counters.replies_dropped++;
-        return;
+        return NULL;
     }
-    if (body.size > 0)
-        memcpy(nng_msg_body(slot->reply), body.data, body.size);
-    base->counters.replies++;
+    endpoint->replying = slot;
+    return nng_msg_body(slot->reply);
+}
+
+static void nng_kind_reply_end(struct endpoint *base, uint32_t size) {
+    nng_msg *reply = endpoint_nng_of(base)->replying->reply;
+    (void)nng_msg_chop(reply, nng_msg_len(reply) - size);
 }
 
 static void nng_kind_flush(struct endpoint *base) {
@@ -498,7 +503,8 @@ static void nng_kind_count(struct endpoint *base) {
 }
 
 static const struct endpoint_kind nng_kind = {
-    .reply = nng_kind_reply,
+    .reply_begin = nng_kind_reply_begin,
+    .reply_end = nng_kind_reply_end,
     .flush = nng_kind_flush,
     .caller_is_local = nng_kind_caller_is_local,
     .count = nng_kind_count,

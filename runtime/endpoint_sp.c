@@ -274,14 +274,19 @@ static void sp_close(struct endpoint *base) {
 /* --- what endpoint.h asks for ------------------------------------------------------------------
  */
 
-static void sp_reply(struct endpoint *base, const struct endpoint_caller *caller,
-                     struct bytes body) {
-    struct sp_peer *peer = peer_of(endpoint_sp_of(base), caller);
-    if (peer == NULL) {
+static uint8_t *sp_reply_begin(struct endpoint *base, const struct endpoint_caller *caller,
+                               uint32_t capacity) {
+    struct endpoint_sp *endpoint = endpoint_sp_of(base);
+    endpoint->replying = peer_of(endpoint, caller);
+    if (endpoint->replying == NULL) {
         base->counters.replies_dropped++;
-        return;
+        return NULL;
     }
-    sp_peer_reply(peer, &caller->header, body);
+    return sp_peer_reply_begin(endpoint->replying, &caller->header, capacity);
+}
+
+static void sp_reply_end(struct endpoint *base, uint32_t size) {
+    sp_peer_reply_end(endpoint_sp_of(base)->replying, size);
 }
 
 static void sp_flush(struct endpoint *base) {
@@ -294,7 +299,8 @@ static bool sp_caller_is_local(const struct endpoint *base, const struct endpoin
 }
 
 static const struct endpoint_kind sp_kind = {
-    .reply = sp_reply,
+    .reply_begin = sp_reply_begin,
+    .reply_end = sp_reply_end,
     .flush = sp_flush,
     .caller_is_local = sp_caller_is_local,
     .stop = sp_stop,

@@ -67,6 +67,7 @@ struct endpoint_sp {
     uint32_t turn_requests;
     struct sp_peer_list turn_peers; /* that were read from in this turn */
     struct sp_peer_list unflushed;  /* that have replies to be written */
+    struct sp_peer *replying;       /* whose reply is being encoded */
     char discarded[16384];          /* what peers say while the endpoint closes */
 };
 
@@ -86,7 +87,12 @@ void endpoint_sp_turn_join(struct endpoint_sp *endpoint, struct sp_peer *peer);
 /* Accepts the waiting connection, or closes it at once if there is no place for it. */
 void sp_peer_accept(struct endpoint_sp *endpoint);
 void sp_peer_close(struct sp_peer *peer);
-void sp_peer_reply(struct sp_peer *peer, const struct sp_header *header, struct bytes body);
+
+/* Where a reply's body of at most `capacity` bytes is to be encoded; NULL: the peer has too many
+ * unread already, and is closed. */
+uint8_t *sp_peer_reply_begin(struct sp_peer *peer, const struct sp_header *header,
+                             uint32_t capacity);
+void sp_peer_reply_end(struct sp_peer *peer, uint32_t size);
 void sp_peer_flush(struct sp_peer *peer);
 
 /* The turn is over: its requests are done with. */

@@ -192,17 +192,24 @@ static void on_written(struct sp_output *output, int status) {
         sp_peer_flush(peer);
 }
 
-void sp_peer_reply(struct sp_peer *peer, const struct sp_header *header, struct bytes body) {
+uint8_t *sp_peer_reply_begin(struct sp_peer *peer, const struct sp_header *header,
+                             uint32_t capacity) {
     struct endpoint_sp *endpoint = peer->endpoint;
     size_t unsent = sp_output_unsent(&peer->output, stream_of(peer));
-    bool room = unsent + body.size <= ENDPOINT_OUTPUT_MAX_BYTES;
-    if (!room || !sp_output_frame(&peer->output, header, body)) {
+    uint8_t *space = NULL;
+    if (unsent + capacity <= ENDPOINT_OUTPUT_MAX_BYTES)
+        space = sp_output_frame_begin(&peer->output, header, capacity);
+    if (space == NULL) {
         endpoint->base.counters.replies_dropped++;
         endpoint->base.counters.closed_stalled++;
         sp_peer_close(peer);
-        return;
     }
-    endpoint->base.counters.replies++;
+    return space;
+}
+
+void sp_peer_reply_end(struct sp_peer *peer, uint32_t size) {
+    struct endpoint_sp *endpoint = peer->endpoint;
+    sp_output_frame_end(&peer->output, size);
     if (!peer->unflushed) {
         peer->unflushed = true;
         TAILQ_INSERT_TAIL(&endpoint->unflushed, peer, unflushed_entry);

@@ -49,17 +49,33 @@ void sp_output_trim(struct sp_output *output) {
         block_free(&output->writing);
 }
 
-bool sp_output_frame(struct sp_output *output, const struct sp_header *header, struct bytes body) {
+uint8_t *sp_output_frame_begin(struct sp_output *output, const struct sp_header *header,
+                               size_t capacity) {
     struct sp_block *block = &output->pending;
-    size_t size = SP_LENGTH_SIZE + (size_t)header->size + body.size;
-    if (!block_reserve(block, size))
+    if (!block_reserve(block, SP_LENGTH_SIZE + (size_t)header->size + capacity))
+        return NULL;
+    uint8_t *frame = block->data + block->size;
+    memcpy(frame + SP_LENGTH_SIZE, header->bytes, header->size);
+    output->framing = header->size;
+    return frame + SP_LENGTH_SIZE + header->size;
+}
+
+void sp_output_frame_end(struct sp_output *output, size_t size) {
+    struct sp_block *block = &output->pending;
+    size_t message = output->framing + size;
+    assert(SP_LENGTH_SIZE + message <= block->capacity - block->size);
+    sp_length_write(block->data + block->size, message);
+    block->size += SP_LENGTH_SIZE + message;
+    output->appended_total += SP_LENGTH_SIZE + message;
+}
+
+bool sp_output_frame(struct sp_output *output, const struct sp_header *header, struct bytes body) {
+    uint8_t *space = sp_output_frame_begin(output, header, body.size);
+    if (space == NULL)
         return false;
-    uint8_t length[SP_LENGTH_SIZE];
-    sp_length_write(length, (uint64_t)header->size + body.size);
-    block_append(block, length, sizeof length);
-    block_append(block, header->bytes, header->size);
-    block_append(block, body.data, body.size);
-    output->appended_total += size;
+    if (body.size > 0)
+        memcpy(space, body.data, body.size);
+    sp_output_frame_end(output, body.size);
     return true;
 }
 

@@ -27,6 +27,7 @@ struct sp_output {
     uv_write_t request;
     bool busy;
     uint64_t appended_total; /* bytes, ever */
+    uint8_t framing;         /* bytes of the header of the frame that is being encoded */
     /* A write that libuv had to finish is done, or failed (status < 0). */
     void (*on_written)(struct sp_output *output, int status);
 };
@@ -37,6 +38,13 @@ void sp_output_free(struct sp_output *output);
 
 /* Frees buffers that hold nothing. */
 void sp_output_trim(struct sp_output *output);
+
+/* Opens a frame behind what is pending, and returns where its body of at most `capacity` bytes is
+ * to be encoded; NULL: no memory, and no frame. Nothing else may be called before the end, which
+ * says how long the body has become. */
+uint8_t *sp_output_frame_begin(struct sp_output *output, const struct sp_header *header,
+                               size_t capacity);
+void sp_output_frame_end(struct sp_output *output, size_t size);
 
 /* Copies a frame, or raw bytes (the greeting), behind what is pending. False: no memory. */
 bool sp_output_frame(struct sp_output *output, const struct sp_header *header, struct bytes body);

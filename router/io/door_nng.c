@@ -27,11 +27,20 @@ static void reply(struct door_endpoint *at, const struct endpoint_caller *caller
     at->unflushed = true;
 }
 
+static void error_reply(struct door_endpoint *at, const struct endpoint_caller *caller,
+                        bool has_msgid, uint32_t msgid, const struct fault *fault) {
+    struct writer writer;
+    if (endpoint_reply_begin(at->endpoint, caller, REPLY_HEAD_BYTES_MAX + RESULT_BYTES_MAX,
+                             &writer)) {
+        reply_write_error(&writer, has_msgid, msgid, fault, NULL);
+        endpoint_reply_end(at->endpoint, &writer);
+        at->unflushed = true;
+    }
+}
+
 static void refuse(struct door_endpoint *at, const struct endpoint_caller *caller,
                    const struct request *request, const struct fault *fault) {
-    struct writer writer = writer_of(at->shell->scratch, MESSAGE_BYTES_MAX);
-    reply_write_error(&writer, request->has_msgid, request->msgid, fault, NULL);
-    reply(at, caller, &writer);
+    error_reply(at, caller, request->has_msgid, request->msgid, fault);
     at->shell->door.refused++;
 }
 
@@ -153,21 +162,32 @@ static void results_write(struct writer *writer, const struct router_answer *ans
     }
 }
 
+/* Bytes that the answer takes at most. */
+static uint32_t results_size_max(const struct router_answer *answer) {
+    uint32_t size = REPLY_HEAD_BYTES_MAX;
+    for (uint32_t i = 0; i < answer->count; i++) {
+        size += result_size_max(answer->results[i].take.code);
+    }
+    return size;
+}
+
 void door_answer(struct router_shell *shell, const struct router_answer *answer) {
     struct door_caller to;
     memcpy(&to, answer->caller->bytes, sizeof to);
-    struct writer writer = writer_of(shell->scratch, MESSAGE_BYTES_MAX);
+    struct door_endpoint *at = &shell->door.endpoints[to.endpoint];
+    struct writer writer;
     struct fault fault;
     if (answer->refusal != REASON_NONE) {
         fault_set(&fault, reason_code(answer->refusal), "%s", reason_text(answer->refusal));
-        reply_write_error(&writer, true, answer->msgid, &fault, NULL);
+        error_reply(at, &to.caller, true, answer->msgid, &fault);
     } else if (!answer->many && answer->results[0].take.code != CODE_OK) {
         fault_of_result(&fault, &answer->results[0]);
-        reply_write_error(&writer, true, answer->msgid, &fault, NULL);
-    } else {
+        error_reply(at, &to.caller, true, answer->msgid, &fault);
+    } else if (endpoint_reply_begin(at->endpoint, &to.caller, results_size_max(answer), &writer)) {
         results_write(&writer, answer);
+        endpoint_reply_end(at->endpoint, &writer);
+        at->unflushed = true;
     }
-    reply(&shell->door.endpoints[to.endpoint], &to.caller, &writer);
 }
 
 void door_flush(struct router_shell *shell) {

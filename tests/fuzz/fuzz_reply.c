@@ -57,7 +57,7 @@ static bool result_try(struct reader *reader) {
     struct writer writer = writer_of(memory, sizeof memory);
     result_write(&writer, &result);
     struct reader written = reader_of(writer_bytes(&writer));
-    FUZZ_CHECK(!writer.overflow && writer.size <= RESULT_BYTES_MAX);
+    FUZZ_CHECK(!writer.overflow && writer.size <= result_size_max(CODE_OK));
     FUZZ_CHECK(result_read(&written, &again, NULL) && reader_done(&written));
     FUZZ_CHECK(result.allowed == again.allowed && result.flags == again.flags);
     FUZZ_CHECK(result.remaining_tokens == again.remaining_tokens);

@@ -30,13 +30,25 @@ static void on_oversize(void *ctx, struct endpoint *endpoint, const struct endpo
     endpoint_reply(endpoint, caller, bytes_of_text("too large"));
 }
 
+/* By turns given as a whole, and encoded in place in more space than it needs. */
+static void echo_reply(struct echo *echo, struct endpoint *endpoint, uint32_t at) {
+    struct writer writer;
+    if (at % 2 == 0) {
+        endpoint_reply(endpoint, &echo->callers[at], echo->bodies[at]);
+    } else if (endpoint_reply_begin(endpoint, &echo->callers[at], echo->bodies[at].size + 1000,
+                                    &writer)) {
+        write_encoded(&writer, echo->bodies[at]);
+        endpoint_reply_end(endpoint, &writer);
+    }
+}
+
 static void on_turn(void *ctx, struct endpoint *endpoint) {
     struct echo *echo = ctx;
     echo->turns++;
     for (uint32_t i = 0; i < echo->count; i++) {
         echo->last = echo->callers[i];
         if (echo->amplify == 1) {
-            endpoint_reply(endpoint, &echo->callers[i], echo->bodies[i]);
+            echo_reply(echo, endpoint, i);
         } else if (echo->amplify > 1) {
             size_t size = (size_t)echo->bodies[i].size * echo->amplify;
             uint8_t *reply = calloc(1, size);
