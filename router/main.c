@@ -1,4 +1,4 @@
-/* sluice-router: options, signals and one loop around a router. */
+/* sluice-router: options, signals, and the loops around a router. */
 
 #include <signal.h>
 #include <stdio.h>
@@ -6,13 +6,14 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "router/io/router_shell.h"
+#include "router/io/loops.h"
 #include "runtime/options.h"
 
 struct settings {
     const char *listen;
     const char *nodes;
     uint64_t pending;
+    uint64_t loops;
     const char *log_level;
     bool log_json;
 };
@@ -44,7 +45,15 @@ static const struct option options[] = {
      .initial = "65536",
      .min = TAKES_PER_REQUEST_MAX,
      .max = PENDING_ITEMS_MAX,
-     .help = "Takes that may wait for an answer; beyond it requests are refused as OVERLOADED."},
+     .help = "Takes that may wait for an answer, on each loop; beyond it requests are refused as "
+             "OVERLOADED."},
+    {.name = "loops",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct settings, loops),
+     .initial = "1",
+     .min = 1,
+     .max = ROUTER_LOOPS_MAX,
+     .help = "Event loops, each with a thread: more than one if one processor is not enough."},
     {.name = "log_level",
      .kind = OPTION_CHOICE,
      .offset = offsetof(struct settings, log_level),
@@ -71,7 +80,7 @@ static const struct options_program program = {
 struct process {
     uv_signal_t signals[2];
     struct log log;
-    struct router_shell *shell; /* NULL: stopping */
+    struct router_loops *router; /* NULL: stopping */
 };
 
 static void on_stopped(void *ctx) {
@@ -83,18 +92,19 @@ static void on_stopped(void *ctx) {
 
 static void on_signal(uv_signal_t *handle, int signal_number) {
     struct process *process = handle->data;
-    if (process->shell == NULL) {
+    if (process->router == NULL) {
         return;
     }
     log_info(&process->log, "stopping: %s", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
-    router_shell_stop(process->shell, on_stopped, process);
-    process->shell = NULL;
+    router_loops_stop(process->router, on_stopped, process);
+    process->router = NULL;
 }
 
 static int serve(const struct settings *settings) {
     uv_loop_t loop;
     struct process process = {0};
     struct router_settings router = {.items_max = (uint32_t)settings->pending};
+    uint32_t loops = (uint32_t)settings->loops;
     char why[512];
     enum log_level level = LOG_LEVEL_INFO;
     log_level_parse(settings->log_level, &level);
@@ -106,17 +116,18 @@ static int serve(const struct settings *settings) {
         log_error(&process.log, "cannot make an event loop");
         return EXIT_FAILURE;
     }
-    int result = router_shell_open(&process.shell, &loop, &router, &process.log, why, sizeof why);
+    int result =
+        router_loops_open(&process.router, &loop, loops, &router, &process.log, why, sizeof why);
     if (result != 0) {
-        log_error(&process.log, "%s (see --listen)", why);
+        log_error(&process.log, "%s (see --listen and --loops)", why);
     } else {
         for (int i = 0; i < 2; i++) {
             uv_signal_init(&loop, &process.signals[i]);
             process.signals[i].data = &process;
             uv_signal_start(&process.signals[i], on_signal, i == 0 ? SIGTERM : SIGINT);
         }
-        for (uint32_t i = 0; router_shell_url(process.shell, i) != NULL; i++) {
-            log_info(&process.log, "serving at %s, nodes %s", router_shell_url(process.shell, i),
+        for (uint32_t i = 0; router_loops_url(process.router, i) != NULL; i++) {
+            log_info(&process.log, "serving at %s, nodes %s", router_loops_url(process.router, i),
                      settings->nodes);
         }
     }

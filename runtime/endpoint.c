@@ -5,16 +5,27 @@
 
 #include "runtime/endpoint_impl.h"
 
+bool endpoint_can_be_shared(const char *url) {
+    return strncmp(url, "tcp://", strlen("tcp://")) == 0;
+}
+
 int endpoint_open(struct endpoint **out, uv_loop_t *loop, const char *url,
                   const struct endpoint_handler *handler, char *why, size_t why_size) {
+    return endpoint_open_shared(out, loop, url, ENDPOINT_ALONE, handler, why, why_size);
+}
+
+int endpoint_open_shared(struct endpoint **out, uv_loop_t *loop, const char *url,
+                         enum endpoint_sharing sharing, const struct endpoint_handler *handler,
+                         char *why, size_t why_size) {
     assert(handler->on_request != NULL && handler->on_oversize != NULL);
     assert(handler->on_turn != NULL);
     if (strlen(url) > ENDPOINT_BYTES_MAX) {
         snprintf(why, why_size, "the URL is longer than %d bytes", ENDPOINT_BYTES_MAX);
         return -1;
     }
-    if (strncmp(url, "tcp://", strlen("tcp://")) == 0)
-        return endpoint_sp_open(out, loop, url, handler, why, why_size);
+    if (endpoint_can_be_shared(url))
+        return endpoint_sp_open(out, loop, url, sharing, handler, why, why_size);
+    assert(sharing == ENDPOINT_ALONE);
     return endpoint_nng_open(out, loop, url, handler, why, why_size);
 }
 

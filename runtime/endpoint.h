@@ -77,6 +77,16 @@ struct endpoint_counters {
 int endpoint_open(struct endpoint **out, uv_loop_t *loop, const char *url,
                   const struct endpoint_handler *handler, char *why, size_t why_size);
 
+/* Whether several loops of this process listen at one address (SO_REUSEPORT: the kernel gives each
+ * connection to one of them, for good). The first of them makes sure that nobody else listens
+ * there, as an endpoint that is alone does by itself. Only `tcp://` can be shared. */
+enum endpoint_sharing { ENDPOINT_ALONE, ENDPOINT_SHARED_FIRST, ENDPOINT_SHARED };
+
+int endpoint_open_shared(struct endpoint **out, uv_loop_t *loop, const char *url,
+                         enum endpoint_sharing sharing, const struct endpoint_handler *handler,
+                         char *why, size_t why_size);
+bool endpoint_can_be_shared(const char *url);
+
 /* The URL it listens at, with the port the system chose where `url` said 0. */
 const char *endpoint_url(const struct endpoint *endpoint);
 

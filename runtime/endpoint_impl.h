@@ -35,7 +35,8 @@ struct endpoint {
 };
 
 int endpoint_sp_open(struct endpoint **out, uv_loop_t *loop, const char *url,
-                     const struct endpoint_handler *handler, char *why, size_t why_size);
+                     enum endpoint_sharing sharing, const struct endpoint_handler *handler,
+                     char *why, size_t why_size);
 int endpoint_nng_open(struct endpoint **out, uv_loop_t *loop, const char *url,
                       const struct endpoint_handler *handler, char *why, size_t why_size);
 

@@ -1,8 +1,11 @@
 #include "runtime/endpoint_sp.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "runtime/tcp_address.h"
 
@@ -170,10 +173,48 @@ static const char *listen_advice(int status) {
     }
 }
 
-static int listen_at(struct endpoint_sp *endpoint, struct tcp_address *address) {
+/* Whether somebody listens at the address already. Sockets that share a port never hear of others
+ * that do, so this is asked by one that does not share. */
+static int address_probe(const struct sockaddr_storage *address) {
+    const int on = 1;
+    socklen_t size =
+        address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return uv_translate_sys_error(errno);
+    int status = 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, (const struct sockaddr *)address, size) != 0)
+        status = uv_translate_sys_error(errno);
+    close(fd);
+    return status;
+}
+
+/* libuv makes a socket when it binds it; sharing has to be asked for before. */
+static int port_share(struct endpoint_sp *endpoint, const struct sockaddr_storage *address) {
+    const int on = 1;
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return uv_translate_sys_error(errno);
+    int status = 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+        status = uv_translate_sys_error(errno);
+    if (status == 0)
+        status = uv_tcp_open(&endpoint->listener, fd);
+    if (status != 0)
+        close(fd);
+    return status;
+}
+
+static int listen_at(struct endpoint_sp *endpoint, struct tcp_address *address,
+                     enum endpoint_sharing sharing) {
     struct sockaddr_storage bound;
     int size = sizeof bound;
     int status = resolve(endpoint->base.loop, address, &bound);
+    if (status == 0 && sharing == ENDPOINT_SHARED_FIRST)
+        status = address_probe(&bound);
+    if (status == 0 && sharing != ENDPOINT_ALONE)
+        status = port_share(endpoint, &bound);
     if (status == 0)
         status = uv_tcp_bind(&endpoint->listener, (struct sockaddr *)&bound, 0);
     if (status == 0)
@@ -188,7 +229,8 @@ static int listen_at(struct endpoint_sp *endpoint, struct tcp_address *address) 
 static const struct endpoint_kind sp_kind;
 
 int endpoint_sp_open(struct endpoint **out, uv_loop_t *loop, const char *url,
-                     const struct endpoint_handler *handler, char *why, size_t why_size) {
+                     enum endpoint_sharing sharing, const struct endpoint_handler *handler,
+                     char *why, size_t why_size) {
     struct tcp_address address;
     if (!tcp_address_parse(url, &address, why, why_size))
         return -1;
@@ -206,7 +248,7 @@ int endpoint_sp_open(struct endpoint **out, uv_loop_t *loop, const char *url,
     endpoint->handles_open = 3;
     endpoint->listener.data = endpoint->turn.data = endpoint->sweep.data = endpoint;
 
-    int status = listen_at(endpoint, &address);
+    int status = listen_at(endpoint, &address, sharing);
     if (status != 0) {
         snprintf(why, why_size, "cannot listen at %s: %s%s", url, uv_strerror(status),
                  listen_advice(status));

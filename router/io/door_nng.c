@@ -73,6 +73,38 @@ static void on_take(struct door_endpoint *at, const struct endpoint_caller *call
     shell_step(at->shell, &event);
 }
 
+void door_status(struct router_shell *shell, const struct status_asker *asker,
+                 const struct status *status) {
+    struct writer writer = writer_of(shell->scratch, MESSAGE_BYTES_MAX);
+    reply_write_head(&writer, asker->msgid);
+    status_write(status, &writer);
+    reply(&shell->door.endpoints[asker->door_endpoint], &asker->caller, &writer);
+}
+
+static void on_status(struct door_endpoint *at, const struct endpoint_caller *caller,
+                      const struct request *request) {
+    struct router_shell *shell = at->shell;
+    struct status_asker asker = {
+        .door_endpoint = at->index, .caller = *caller, .msgid = request->msgid};
+    if (shell->statuses_open < ROUTER_STATUSES_MAX) {
+        shell->statuses_open++;
+        if (shell->on_status != NULL && shell->on_status(shell->status_ctx, &asker)) {
+            return;
+        }
+        struct status status = {0};
+        if (shell->on_status == NULL && status_add(&status, shell)) {
+            router_shell_status(shell, &asker, &status);
+            status_fini(&status);
+            return;
+        }
+        status_fini(&status);
+        shell->statuses_open--;
+    }
+    struct fault fault;
+    fault_set(&fault, CODE_OVERLOADED, "too many ask for the status at once");
+    refuse(at, caller, request, &fault);
+}
+
 static void on_read(struct door_endpoint *at, const struct endpoint_caller *caller,
                     const struct request *request) {
     struct fault fault;
@@ -80,11 +112,13 @@ static void on_read(struct door_endpoint *at, const struct endpoint_caller *call
         refuse(at, caller, request, &fault);
         return;
     }
+    if (request->method == METHOD_CLUSTER_STATUS) {
+        on_status(at, caller, request);
+        return;
+    }
     struct writer writer = writer_of(at->shell->scratch, MESSAGE_BYTES_MAX);
     reply_write_head(&writer, request->msgid);
-    if (request->method == METHOD_CLUSTER_STATUS) {
-        status_write(at->shell, &writer);
-    } else if (!status_view_write(at->shell, &writer)) {
+    if (!status_view_write(at->shell, &writer)) {
         fault_set(&fault, CODE_UNAVAILABLE, "this router has not yet reached any node");
         refuse(at, caller, request, &fault);
         return;
@@ -202,8 +236,9 @@ void door_flush(struct router_shell *shell) {
 
 /* --- opening and closing -------------------------------------------------------------------- */
 
-int door_open(struct router_shell *shell, const struct url_list *listen, char *why,
+int door_open(struct router_shell *shell, const struct router_settings *settings, char *why,
               size_t why_size) {
+    const struct url_list *listen = &settings->listen;
     struct door *door = &shell->door;
     door->takes = calloc(TAKES_PER_REQUEST_MAX, sizeof *door->takes);
     if (door->takes == NULL) {
@@ -215,8 +250,11 @@ int door_open(struct router_shell *shell, const struct url_list *listen, char *w
         *at = (struct door_endpoint){.shell = shell, .index = i};
         struct endpoint_handler handler = {
             .ctx = at, .on_request = on_request, .on_oversize = on_oversize, .on_turn = on_turn};
-        if (endpoint_open(&at->endpoint, shell->loop, listen->urls[i].text, &handler, why,
-                          why_size) != 0) {
+        const char *url = listen->urls[i].text;
+        enum endpoint_sharing sharing =
+            endpoint_can_be_shared(url) ? settings->sharing : ENDPOINT_ALONE;
+        if (endpoint_open_shared(&at->endpoint, shell->loop, url, sharing, &handler, why,
+                                 why_size) != 0) {
             return -1;
         }
         door->endpoint_count++;

@@ -7,11 +7,7 @@
 #ifndef SLUICE_ROUTER_IO_DOOR_NNG_H
 #define SLUICE_ROUTER_IO_DOOR_NNG_H
 
-#include "router/core/router.h"
-#include "router/io/url_list.h"
-#include "runtime/endpoint.h"
-
-struct router_shell;
+#include "router/io/router_shell.h"
 
 struct door_endpoint {
     struct router_shell *shell;
@@ -28,10 +24,12 @@ struct door {
 };
 
 /* -1 with the reason in `why`; what was opened is given back by door_close. */
-int door_open(struct router_shell *shell, const struct url_list *listen, char *why,
+int door_open(struct router_shell *shell, const struct router_settings *settings, char *why,
               size_t why_size);
 
 void door_answer(struct router_shell *shell, const struct router_answer *answer);
+void door_status(struct router_shell *shell, const struct status_asker *asker,
+                 const struct status *status);
 void door_flush(struct router_shell *shell);
 
 /* Takes in nothing more. */

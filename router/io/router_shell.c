@@ -81,15 +81,17 @@ static void parts_close(struct router_shell *shell);
 
 /* True when nothing is left to be answered. */
 static bool stop_check(struct router_shell *shell) {
-    if (router_counters(shell->router)->pending_requests == 0) {
+    if (router_counters(shell->router)->pending_requests == 0 && shell->statuses_open == 0) {
         return true;
     }
     if (shell_now_ns(shell) < shell->stop_at_ns) {
         return false;
     }
     struct router_event event = {.kind = ROUTER_EVENT_STOP};
-    log_warn(&shell->log, "stopping with %llu requests that no shard answered in time",
-             (unsigned long long)router_counters(shell->router)->pending_requests);
+    if (router_counters(shell->router)->pending_requests > 0) {
+        log_warn(&shell->log, "stopping with %llu requests that no shard answered in time",
+                 (unsigned long long)router_counters(shell->router)->pending_requests);
+    }
     shell_step(shell, &event);
     return true;
 }
@@ -200,6 +202,8 @@ int router_shell_open(struct router_shell **out, uv_loop_t *loop,
     shell->loop = loop;
     shell->log = *log;
     shell->wake_at_ns = UINT64_MAX;
+    shell->status_ctx = settings->status_ctx;
+    shell->on_status = settings->on_status;
     uv_prepare_init(loop, &shell->turn);
     uv_timer_init(loop, &shell->wake);
     shell->turn.data = shell->wake.data = shell;
@@ -208,7 +212,7 @@ int router_shell_open(struct router_shell **out, uv_loop_t *loop,
         parts_close(shell);
         return -1;
     }
-    if (door_open(shell, &settings->listen, why, why_size) != 0) {
+    if (door_open(shell, settings, why, why_size) != 0) {
         parts_close(shell);
         return -1;
     }
@@ -231,4 +235,19 @@ const struct router_counters *router_shell_counters(const struct router_shell *s
 
 const struct map *router_shell_map(const struct router_shell *shell) {
     return router_map(shell->router);
+}
+
+bool router_shell_status_add(const struct router_shell *shell, struct status *status) {
+    return status_add(status, shell);
+}
+
+void router_shell_status(struct router_shell *shell, const struct status_asker *asker,
+                         const struct status *status) {
+    assert(shell->statuses_open > 0);
+    shell->statuses_open--;
+    if (shell->closing) {
+        return;
+    }
+    door_status(shell, asker, status);
+    shell->turn_open = true; /* whose end flushes it */
 }

@@ -11,11 +11,16 @@
 #include <uv.h>
 
 #include "router/core/router.h"
+#include "router/io/status.h"
 #include "router/io/url_list.h"
 #include "runtime/log.h"
 
 /* Milliseconds that a stopping router waits for answers that are outstanding. */
 #define ROUTER_STOP_MS 1000
+
+/* Questions for the status of all loops that may be on their way at once. Arbitrary, but safe:
+ * people and scripts ask. */
+#define ROUTER_STATUSES_MAX 64
 
 struct router_shell;
 
@@ -23,6 +28,13 @@ struct router_settings {
     struct url_list listen; /* where clients come in; port 0: the system chooses */
     struct url_list nodes;  /* any endpoints of nodes, to learn the map from */
     uint32_t items_max;     /* 0: PENDING_ITEMS_MAX */
+
+    /* Of a router that is one of several on loops of their own (router/io/loops.h). */
+    enum endpoint_sharing sharing; /* of those addresses that can be shared */
+    void *status_ctx;
+    /* Asked for a status of all: router_shell_status answers it later, or in this call. False: no
+     * memory. NULL: this is the only one. */
+    bool (*on_status)(void *ctx, const struct status_asker *asker);
 };
 
 /* Opens the doors and starts to learn the map. `settings` is borrowed for the call; `log` is
@@ -39,6 +51,11 @@ const struct router_counters *router_shell_counters(const struct router_shell *s
 
 /* The map in use, NULL: none yet. Borrowed until the loop goes on. */
 const struct map *router_shell_map(const struct router_shell *shell);
+
+/* Adds this router's figures, as status_add; and answers one that `on_status` was called for. */
+bool router_shell_status_add(const struct router_shell *shell, struct status *status);
+void router_shell_status(struct router_shell *shell, const struct status_asker *asker,
+                         const struct status *status);
 
 /* Takes in nothing more, answers what is outstanding (after ROUTER_STOP_MS: UNAVAILABLE), closes
  * everything, frees the router, and then calls `on_stopped` (may be NULL) from the loop. */

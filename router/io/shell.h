@@ -36,6 +36,10 @@ struct router_shell {
     struct unsent *unsent;
     uint32_t unsent_count;
 
+    void *status_ctx;
+    bool (*on_status)(void *ctx, const struct status_asker *asker);
+    uint32_t statuses_open; /* questions that all loops are being asked */
+
     bool stopping, closing;
     uint64_t stop_at_ns;
     uint32_t open_count; /* handles, endpoints and links whose closing is waited for */

@@ -1,64 +1,157 @@
 #include "router/io/status.h"
 
+#include <stdlib.h>
+
 #include "proto/cluster_view.h"
 #include "router/io/shell.h"
 
-static void links_write(const struct router_shell *shell, struct writer *writer) {
-    struct router_link_info info;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < SHARDS_MAX; i++) {
-        count += router_link_info(shell->router, i, &info);
-    }
-    write_text(writer, "links");
-    write_array(writer, count);
-    for (uint32_t i = 0; i < SHARDS_MAX; i++) {
-        if (router_link_info(shell->router, i, &info)) {
-            write_map(writer, 3);
-            write_text_str(writer, "endpoint", endpoint_name_bytes(info.endpoint));
-            write_text_bool(writer, "up", info.up);
-            write_text_uint(writer, "outstanding", info.outstanding);
-        }
+/* --- sums ------------------------------------------------------------------------------------ */
+
+/* The counters, as the list that they are. */
+#define COUNTER_COUNT (sizeof(struct router_counters) / sizeof(uint64_t))
+
+static uint64_t counter_at(const struct router_counters *counters, size_t at) {
+    uint64_t value;
+    memcpy(&value, (const uint8_t *)counters + at * sizeof value, sizeof value);
+    return value;
+}
+
+static void counters_add(struct router_counters *sum, const struct router_counters *counters) {
+    for (size_t i = 0; i < COUNTER_COUNT; i++) {
+        uint64_t value = counter_at(sum, i) + counter_at(counters, i);
+        memcpy((uint8_t *)sum + i * sizeof value, &value, sizeof value);
     }
 }
 
-static void counters_write(const struct router_shell *shell, struct writer *writer) {
-    static const struct {
-        const char *name;
-        size_t offset;
-    } counters[] = {
-#define X(name) {#name, offsetof(struct router_counters, name)},
+/* The place of the link to `endpoint`: mostly `hint`, since loops learn the same map. NULL: no
+ * memory for another. */
+static struct status_link *link_place(struct status *status, uint32_t hint,
+                                      const struct endpoint_name *endpoint) {
+    for (uint32_t i = 0; i < status->link_count; i++) {
+        struct status_link *link = &status->links[(hint + i) % status->link_count];
+        if (bytes_equal(endpoint_name_bytes(&link->endpoint), endpoint_name_bytes(endpoint))) {
+            return link;
+        }
+    }
+    if (status->link_count == status->link_capacity) {
+        uint32_t capacity = status->link_capacity == 0 ? 8 : status->link_capacity * 2;
+        struct status_link *links = realloc(status->links, capacity * sizeof *links);
+        if (links == NULL) {
+            return NULL;
+        }
+        status->links = links;
+        status->link_capacity = capacity;
+    }
+    struct status_link *link = &status->links[status->link_count++];
+    *link = (struct status_link){.endpoint = *endpoint, .up = true};
+    return link;
+}
+
+static bool links_add(struct status *status, const struct router_shell *shell) {
+    struct router_link_info info;
+    uint32_t hint = 0;
+    for (uint32_t i = 0; i < SHARDS_MAX; i++) {
+        if (!router_link_info(shell->router, i, &info)) {
+            continue;
+        }
+        struct status_link *link = link_place(status, hint++, info.endpoint);
+        if (link == NULL) {
+            return false;
+        }
+        link->up = link->up && info.up;
+        link->outstanding += info.outstanding;
+    }
+    return true;
+}
+
+static void oldest_keep(const struct status *status, uint64_t *kept, uint64_t value) {
+    if (status->loop_count == 0 || value < *kept) {
+        *kept = value;
+    }
+}
+
+bool status_add(struct status *status, const struct router_shell *shell) {
+    const struct map *map = router_map(shell->router);
+    const struct plan_set *plans = router_plans(shell->router);
+    const struct router_counters *counters = router_counters(shell->router);
+    oldest_keep(status, &status->epoch, map == NULL ? 0 : map->epoch.number);
+    oldest_keep(status, &status->slots, map == NULL ? 0 : map->slot_count);
+    oldest_keep(status, &status->plans_version, plans == NULL ? 0 : plans->version);
+    struct status_loop *loop = &status->loops[status->loop_count++];
+    *loop = (struct status_loop){.requests = counters->requests, .takes = counters->takes};
+    for (uint32_t i = 0; i < shell->door.endpoint_count; i++) {
+        loop->connections_open +=
+            endpoint_counters(shell->door.endpoints[i].endpoint)->connections_open;
+    }
+    counters_add(&status->counters, counters);
+    status->requests_bad += shell->door.refused;
+    status->map_polls += shell->view.polls;
+    return links_add(status, shell);
+}
+
+void status_fini(struct status *status) {
+    free(status->links);
+    status->links = NULL;
+}
+
+/* --- written -----------------------------------------------------------------------------------
+ */
+
+static void links_write(const struct status *status, struct writer *writer) {
+    write_text(writer, "links");
+    write_array(writer, status->link_count);
+    for (uint32_t i = 0; i < status->link_count; i++) {
+        const struct status_link *link = &status->links[i];
+        write_map(writer, 3);
+        write_text_str(writer, "endpoint", endpoint_name_bytes(&link->endpoint));
+        write_text_bool(writer, "up", link->up);
+        write_text_uint(writer, "outstanding", link->outstanding);
+    }
+}
+
+static uint64_t loops_write(const struct status *status, struct writer *writer) {
+    uint64_t connections = 0;
+    write_text(writer, "loops");
+    write_array(writer, status->loop_count);
+    for (uint32_t i = 0; i < status->loop_count; i++) {
+        const struct status_loop *loop = &status->loops[i];
+        write_map(writer, 3);
+        write_text_uint(writer, "connections_open", loop->connections_open);
+        write_text_uint(writer, "requests", loop->requests);
+        write_text_uint(writer, "takes", loop->takes);
+        connections += loop->connections_open;
+    }
+    return connections;
+}
+
+static void counters_write(const struct status *status, uint64_t connections,
+                           struct writer *writer) {
+    static const char *const names[] = {
+#define X(name) #name,
         ROUTER_COUNTERS(X)
 #undef X
     };
-    const uint32_t count = sizeof counters / sizeof counters[0];
-    const uint8_t *values = (const uint8_t *)router_counters(shell->router);
-    uint64_t connections = 0;
-    for (uint32_t i = 0; i < shell->door.endpoint_count; i++) {
-        connections += endpoint_counters(shell->door.endpoints[i].endpoint)->connections_open;
-    }
+    _Static_assert(sizeof names / sizeof names[0] == COUNTER_COUNT, "nothing but counters");
     write_text(writer, "counters");
-    write_map(writer, count + 3);
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t value;
-        memcpy(&value, values + counters[i].offset, sizeof value);
-        write_text_uint(writer, counters[i].name, value);
+    write_map(writer, COUNTER_COUNT + 3);
+    for (size_t i = 0; i < COUNTER_COUNT; i++) {
+        write_text_uint(writer, names[i], counter_at(&status->counters, i));
     }
-    write_text_uint(writer, "requests_bad", shell->door.refused);
-    write_text_uint(writer, "map_polls", shell->view.polls);
+    write_text_uint(writer, "requests_bad", status->requests_bad);
+    write_text_uint(writer, "map_polls", status->map_polls);
     write_text_uint(writer, "connections_open", connections);
 }
 
-void status_write(const struct router_shell *shell, struct writer *writer) {
-    const struct map *map = router_map(shell->router);
-    const struct plan_set *plans = router_plans(shell->router);
-    write_map(writer, 7);
+void status_write(const struct status *status, struct writer *writer) {
+    write_map(writer, 8);
     write_text_text(writer, "program", "sluice-router");
     write_text_text(writer, "version", SLUICE_VERSION);
-    write_text_uint(writer, "epoch", map == NULL ? 0 : map->epoch.number);
-    write_text_uint(writer, "slots", map == NULL ? 0 : map->slot_count);
-    write_text_uint(writer, "plans_version", plans == NULL ? 0 : plans->version);
-    links_write(shell, writer);
-    counters_write(shell, writer);
+    write_text_uint(writer, "epoch", status->epoch);
+    write_text_uint(writer, "slots", status->slots);
+    write_text_uint(writer, "plans_version", status->plans_version);
+    uint64_t connections = loops_write(status, writer);
+    links_write(status, writer);
+    counters_write(status, connections, writer);
 }
 
 bool status_view_write(const struct router_shell *shell, struct writer *writer) {

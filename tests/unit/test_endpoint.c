@@ -90,6 +90,49 @@ static void what_cannot_be_opened_says_why(void **state) {
     echo_close(&echo);
 }
 
+static void an_address_can_be_shared_but_not_taken(void **state) {
+    enum { CALLERS = 64 };
+    struct echo echo; /* only for its loop */
+    echo_open(&echo, "tcp://127.0.0.1:0");
+    const struct endpoint_handler handler = {
+        .on_request = (void *)abort, .on_oversize = (void *)abort, .on_turn = (void *)abort};
+    struct endpoint *shared[2], *other = NULL;
+    char url[ENDPOINT_BYTES_MAX + 1] = "tcp://127.0.0.1:0", why[256];
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(endpoint_open_shared(&shared[i], &echo.loop, url,
+                                              i == 0 ? ENDPOINT_SHARED_FIRST : ENDPOINT_SHARED,
+                                              &handler, why, sizeof why),
+                         0);
+        snprintf(url, sizeof url, "%s", endpoint_url(shared[i]));
+    }
+    assert_string_equal(endpoint_url(shared[0]), endpoint_url(shared[1]));
+    for (int sharing = ENDPOINT_ALONE; sharing <= ENDPOINT_SHARED_FIRST; sharing++) {
+        assert_int_equal(endpoint_open_shared(&other, &echo.loop, url,
+                                              (enum endpoint_sharing)sharing, &handler, why,
+                                              sizeof why),
+                         -1);
+        assert_non_null(strstr(why, "another process listens there"));
+    }
+    char *echo_url = echo.url;
+    int fds[CALLERS];
+    echo.url = url;
+    for (int i = 0; i < CALLERS; i++)
+        fds[i] = raw_connect(&echo, false);
+    uint64_t each[2] = {0};
+    while (each[0] + each[1] < CALLERS) {
+        uv_run(&echo.loop, UV_RUN_ONCE);
+        for (int i = 0; i < 2; i++)
+            each[i] = endpoint_counters(shared[i])->connections_opened;
+    }
+    assert_in_range(each[0], 1, CALLERS - 1); /* all on one side: 2 in 2^64 */
+    for (int i = 0; i < CALLERS; i++)
+        close(fds[i]);
+    for (int i = 0; i < 2; i++)
+        endpoint_close(shared[i], NULL, NULL);
+    echo.url = echo_url;
+    echo_close(&echo);
+}
+
 static void a_burst_is_answered_in_order_and_in_few_turns(void **state) {
     enum { COUNT = 10000 };
     struct echo echo;
@@ -270,6 +313,7 @@ int main(void) {
         cmocka_unit_test(the_largest_message_passes),
         cmocka_unit_test(addresses_are_understood),
         cmocka_unit_test(what_cannot_be_opened_says_why),
+        cmocka_unit_test(an_address_can_be_shared_but_not_taken),
         cmocka_unit_test(a_burst_is_answered_in_order_and_in_few_turns),
         cmocka_unit_test(bytes_may_come_one_by_one),
         cmocka_unit_test(the_words_of_devices_come_back),
