@@ -1,10 +1,11 @@
+#include "runtime/redis_address.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/redis_link.h"
-
 #define REDIS_PORT_DEFAULT 6379
+#define SENTINEL_PORT_DEFAULT 26379
 
 /* Databases that a URL may name: far above what any server is configured for. */
 #define REDIS_DATABASE_MAX 65535
@@ -12,7 +13,8 @@
 static bool refuse(char *why, size_t why_size, const char *reason) {
     /* The URL itself is not repeated: it may hold a password that does not belong there. */
     snprintf(why, why_size,
-             "%s; expected redis://[user@]host[:port][/database] or unix:///path, for example "
+             "%s; expected redis://[user@]host[:port][/database] (rediss:// over TLS), "
+             "redis+sentinel://host[:port],.../name or unix:///path, for example "
              "redis://127.0.0.1:6379",
              reason);
     return false;
@@ -40,7 +42,8 @@ static bool part_copy(char *out, size_t out_size, const char *text, size_t size)
 }
 
 /* host, host:port, [v6] or [v6]:port */
-static const char *place_parse(const char *text, size_t size, struct redis_address *address) {
+static const char *place_parse(const char *text, size_t size, int port_default,
+                               struct redis_place *place) {
     const char *end = text + size;
     const char *host_end, *port;
     if (size > 0 && text[0] == '[') {
@@ -56,51 +59,116 @@ static const char *place_parse(const char *text, size_t size, struct redis_addre
         if (host_end == NULL)
             host_end = end;
     }
-    if (!part_copy(address->host, sizeof address->host, text, (size_t)(host_end - text)))
+    if (!part_copy(place->host, sizeof place->host, text, (size_t)(host_end - text)))
         return "the host is missing or too long";
-    address->port = REDIS_PORT_DEFAULT;
-    if (port != NULL && (!number_parse(port + 1, (size_t)(end - port - 1), 65535, &address->port) ||
-                         address->port == 0))
+    place->port = port_default;
+    if (port != NULL && (!number_parse(port + 1, (size_t)(end - port - 1), 65535, &place->port) ||
+                         place->port == 0))
         return "the port is not a number from 1 to 65535";
+    return NULL;
+}
+
+/* One place, or several between commas. */
+static const char *places_parse(const char *text, size_t size, bool sentinels,
+                                struct redis_address *address) {
+    int port_default = sentinels ? SENTINEL_PORT_DEFAULT : REDIS_PORT_DEFAULT;
+    const char *end = text + size;
+    for (;;) {
+        const char *comma = sentinels ? memchr(text, ',', (size_t)(end - text)) : NULL;
+        const char *place_end = comma != NULL ? comma : end;
+        if (address->place_count == REDIS_SENTINELS_MAX)
+            return "more than 9 sentinels";
+        const char *wrong = place_parse(text, (size_t)(place_end - text), port_default,
+                                        &address->places[address->place_count]);
+        if (wrong != NULL)
+            return wrong;
+        address->place_count++;
+        if (comma == NULL)
+            return NULL;
+        text = comma + 1;
+    }
+}
+
+/* Behind the places: "", "/", "/database", and for sentinels "/name" before it. */
+static const char *tail_parse(const char *tail, bool sentinels, struct redis_address *address) {
+    if (sentinels) {
+        const char *name = tail[0] == '/' ? tail + 1 : tail;
+        size_t size = strcspn(name, "/");
+        if (tail[0] != '/' || !part_copy(address->master, sizeof address->master, name, size))
+            return "behind the sentinels there is no name of a master, or one that is too long";
+        tail = name + size;
+    }
+    if (tail[0] == '/' && tail[1] != '\0' &&
+        !number_parse(tail + 1, strlen(tail + 1), REDIS_DATABASE_MAX, &address->database))
+        return "the database is not a number from 0 to 65535";
+    return NULL;
+}
+
+static const char *user_parse(const char *text, size_t size, struct redis_address *address) {
+    if (memchr(text, ':', size) != NULL)
+        return "a password has no place in the URL, where every user of the machine can read it: "
+               "give it by file or variable";
+    return part_copy(address->user, sizeof address->user, text, size)
+               ? NULL
+               : "the user is empty or too long";
+}
+
+static const struct scheme {
+    const char *prefix;
+    bool tls, sentinels;
+} schemes[] = {
+    {"redis://", false, false},
+    {"rediss://", true, false},
+    {"redis+sentinel://", false, true},
+    {"rediss+sentinel://", true, true},
+};
+
+static const struct scheme *scheme_of(const char *url) {
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        if (strncmp(url, schemes[i].prefix, strlen(schemes[i].prefix)) == 0)
+            return &schemes[i];
+    }
     return NULL;
 }
 
 bool redis_address_parse(const char *url, struct redis_address *address, char *why,
                          size_t why_size) {
-    static const char tcp[] = "redis://", local[] = "unix://", tls[] = "rediss://";
+    static const char local[] = "unix://";
     memset(address, 0, sizeof *address);
     if (strncmp(url, local, strlen(local)) == 0) {
         const char *path = url + strlen(local);
+        address->place_count = 1;
         /* The kernel's bound on the path of a socket is 108 bytes, zero included. */
         if (path[0] != '/' || strlen(path) >= 108)
             return refuse(why, why_size, "the path is not absolute or longer than 107 bytes");
-        return part_copy(address->host, sizeof address->host, path, strlen(path));
+        return part_copy(address->places[0].host, REDIS_HOST_BYTES_MAX, path, strlen(path));
     }
-    if (strncmp(url, tls, strlen(tls)) == 0)
-        return refuse(why, why_size, "TLS to Redis is not supported (use a tunnel)");
-    if (strncmp(url, tcp, strlen(tcp)) != 0)
-        return refuse(why, why_size, "the scheme is neither redis:// nor unix://");
+    const struct scheme *scheme = scheme_of(url);
+    if (scheme == NULL)
+        return refuse(why, why_size,
+                      "the scheme is none of redis, rediss, redis+sentinel, rediss+sentinel, unix");
 
-    const char *place = url + strlen(tcp);
-    size_t size = strcspn(place, "/");
-    const char *at = memchr(place, '@', size);
+    const char *wrong = NULL, *places = url + strlen(scheme->prefix);
+    size_t size = strcspn(places, "/");
+    const char *at = memchr(places, '@', size);
+    address->tls = scheme->tls;
     if (at != NULL) {
-        size_t user_size = (size_t)(at - place);
-        if (memchr(place, ':', user_size) != NULL)
-            return refuse(why, why_size,
-                          "a password has no place in the URL, where every user of "
-                          "the machine can read it: give it by file or variable");
-        if (!part_copy(address->user, sizeof address->user, place, user_size))
-            return refuse(why, why_size, "the user is empty or too long");
-        size -= user_size + 1;
-        place = at + 1;
+        wrong = user_parse(places, (size_t)(at - places), address);
+        size -= (size_t)(at + 1 - places);
+        places = at + 1;
     }
-    const char *wrong = place_parse(place, size, address);
-    if (wrong != NULL)
-        return refuse(why, why_size, wrong);
-    const char *database = place + size;
-    if (database[0] == '/' && database[1] != '\0' &&
-        !number_parse(database + 1, strlen(database + 1), REDIS_DATABASE_MAX, &address->database))
-        return refuse(why, why_size, "the database is not a number from 0 to 65535");
-    return true;
+    if (wrong == NULL)
+        wrong = places_parse(places, size, scheme->sentinels, address);
+    if (wrong == NULL)
+        wrong = tail_parse(places + size, scheme->sentinels, address);
+    return wrong == NULL || refuse(why, why_size, wrong);
+}
+
+void redis_place_format(const struct redis_place *place, char text[REDIS_PLACE_TEXT_BYTES]) {
+    bool is_v6 = strchr(place->host, ':') != NULL;
+    if (place->port == 0)
+        snprintf(text, REDIS_PLACE_TEXT_BYTES, "%s", place->host);
+    else
+        snprintf(text, REDIS_PLACE_TEXT_BYTES, is_v6 ? "[%s]:%d" : "%s:%d", place->host,
+                 place->port);
 }

@@ -4,44 +4,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
+#include "runtime/redis_link_impl.h"
 #include "runtime/redis_uv.h"
-#include "runtime/retry.h"
 
 /* Milliseconds that a reply may still take when the watchdog has found it overdue: it may wait in
  * our own socket, if it was this process that stood still. */
 #define REDIS_GRACE_MS 100
-
-/* Bytes of a reason, cut beyond. */
-#define REDIS_WHY_BYTES_MAX 256
-
-/*
- *       +--------------------------------------------------------------------+
- *       v                                                                    |
- *    RESTING --time--> RESOLVING --> CONNECTING --> LOGIN --> UP --> FALLING-+
- *                          |             |            |                 ^
- *                          +-------------+------------+-----------------+
- *
- * FALLING waits until hiredis has let go of the connection (or the resolver has come back). Every
- * state may go to CLOSED, which is final.
- */
-enum redis_state {
-    REDIS_STATE_RESTING,
-    REDIS_STATE_RESOLVING,
-    REDIS_STATE_CONNECTING,
-    REDIS_STATE_LOGIN,
-    REDIS_STATE_UP,
-    REDIS_STATE_FALLING,
-    REDIS_STATE_CLOSED,
-};
 
 #define MAY(state) (1u << REDIS_STATE_##state)
 static const struct {
     const char *name;
     uint32_t next;
 } states[] = {
-    [REDIS_STATE_RESTING] = {"resting", MAY(RESOLVING) | MAY(CLOSED)},
+    [REDIS_STATE_RESTING] = {"resting", MAY(SEEKING) | MAY(CLOSED)},
+    [REDIS_STATE_SEEKING] = {"seeking", MAY(RESOLVING) | MAY(FALLING) | MAY(CLOSED)},
     [REDIS_STATE_RESOLVING] = {"resolving", MAY(CONNECTING) | MAY(FALLING) | MAY(CLOSED)},
     [REDIS_STATE_CONNECTING] = {"connecting", MAY(LOGIN) | MAY(FALLING) | MAY(CLOSED)},
     [REDIS_STATE_LOGIN] = {"login", MAY(UP) | MAY(FALLING) | MAY(CLOSED)},
@@ -53,38 +30,16 @@ static const struct {
 
 /* A command that was sent. It leaves the link's list when it is answered, by Redis or with NULL;
  * the memory goes when hiredis has called back, which may be later. */
-struct command {
+struct redis_command {
     struct redis_link *link;
     redis_reply_fn on_reply;
     void *ctx;
     uint64_t sent_ms;
     bool answered;
-    TAILQ_ENTRY(command) entry;
+    TAILQ_ENTRY(redis_command) entry;
 };
 
-struct redis_link {
-    uv_loop_t *loop;
-    struct redis_address address;
-    char *password; /* NULL: none */
-    struct redis_link_handler handler;
-    enum redis_state state;
-    bool was_up;  /* of the connection that is falling */
-    bool overdue; /* the watchdog has fired, grace runs */
-    bool resolving;
-    redisAsyncContext *context;
-    uv_getaddrinfo_t resolve;
-    uv_timer_t timer;    /* the next attempt, or the end of this one */
-    uv_timer_t watchdog; /* runs while commands are outstanding */
-    uint32_t handles_open;
-    struct retry retry;
-    size_t outstanding;
-    TAILQ_HEAD(command_list, command) commands;
-    char why[REDIS_WHY_BYTES_MAX];
-    void (*on_closed)(void *ctx);
-    void *closed_ctx;
-};
-
-static void link_move(struct redis_link *link, enum redis_state next) {
+void link_move(struct redis_link *link, enum redis_state next) {
     assert(states[link->state].next & 1u << next);
     link->state = next;
 }
@@ -92,7 +47,7 @@ static void link_move(struct redis_link *link, enum redis_state next) {
 /* --- commands ----------------------------------------------------------------------------------
  */
 
-static void command_answer(struct command *command, redisReply *reply) {
+static void command_answer(struct redis_command *command, redisReply *reply) {
     struct redis_link *link = command->link;
     TAILQ_REMOVE(&link->commands, command, entry);
     link->outstanding--;
@@ -101,7 +56,7 @@ static void command_answer(struct command *command, redisReply *reply) {
 }
 
 static void commands_fail(struct redis_link *link) {
-    struct command *command;
+    struct redis_command *command;
     while ((command = TAILQ_FIRST(&link->commands)) != NULL)
         command_answer(command, NULL);
 }
@@ -110,19 +65,30 @@ static void link_falls(struct redis_link *link) {
     if (link->state == REDIS_STATE_FALLING || link->state == REDIS_STATE_CLOSED)
         return;
     link->was_up = link->state == REDIS_STATE_UP;
+    if (link->was_up && uv_now(link->loop) - link->up_since_ms >= REDIS_STEADY_MS)
+        retry_reset(&link->retry);
     link_move(link, REDIS_STATE_FALLING);
     uv_timer_stop(&link->timer);
     uv_timer_stop(&link->watchdog);
 }
 
+/* Redis before 7 wraps a script's error in words of its own. */
+static bool says_readonly(const redisReply *reply) {
+    return reply != NULL && reply->type == REDIS_REPLY_ERROR &&
+           strstr(reply->str, "READONLY You can't write") != NULL;
+}
+
 static void on_command_reply(redisAsyncContext *context, void *reply, void *data) {
-    struct command *command = data;
+    struct redis_command *command = data;
     if (!command->answered) {
         struct redis_link *link = command->link;
         if (reply == NULL)
             link_falls(link); /* before the caller hears of it: it may want to send again */
         link->overdue = false;
+        bool demoted = says_readonly(reply);
         command_answer(command, reply);
+        if (demoted && link->state == REDIS_STATE_UP)
+            link_drop(link, "it is a replica now", "READONLY");
     }
     free(command);
 }
@@ -143,10 +109,6 @@ static void link_free_if_done(struct redis_link *link) {
         return;
     void (*on_closed)(void *ctx) = link->on_closed;
     void *ctx = link->closed_ctx;
-    if (link->password != NULL) {
-        explicit_bzero(link->password, strlen(link->password));
-        free(link->password);
-    }
     free(link);
     if (on_closed != NULL)
         on_closed(ctx);
@@ -173,19 +135,26 @@ static void on_context_gone(void *ctx, const redisAsyncContext *context) {
     struct redis_link *link = ctx;
     link_falls(link);
     commands_fail(link); /* hiredis 0.14 has called back for each by now, 1.2 has not */
+    char tls_why[REDIS_WHY_BYTES_MAX] = "";
+    if (link->tls != NULL)
+        redis_tls_end(link->tls, tls_why, sizeof tls_why);
+    link->tls = NULL;
     link->context = NULL;
     if (link->state == REDIS_STATE_CLOSED) {
         link_free_if_done(link);
         return;
     }
+    if (tls_why[0] != '\0')
+        why_set(link, "TLS failed", tls_why);
+    else if (link->connected && !link->answered && !link->access->address.tls &&
+             (context->c.err == REDIS_ERR_EOF || context->c.err == REDIS_ERR_IO))
+        why_set(link, "it hung up without an answer", "does it want TLS (rediss://)?");
     why_set(link, link->was_up ? "connection lost" : "cannot connect",
             context->c.errstr[0] != '\0' ? context->c.errstr : "");
     link_rest(link);
 }
 
-/* Gives the connection up; on_down follows when hiredis lets go, which is at once unless this is
- * called from one of its callbacks. */
-static void link_drop(struct redis_link *link, const char *what, const char *detail) {
+void link_drop(struct redis_link *link, const char *what, const char *detail) {
     why_set(link, what, detail);
     link_falls(link);
     if (link->context != NULL)
@@ -196,7 +165,7 @@ static void link_drop(struct redis_link *link, const char *what, const char *det
 
 static void on_watchdog(uv_timer_t *timer) {
     struct redis_link *link = timer->data;
-    const struct command *oldest = TAILQ_FIRST(&link->commands);
+    const struct redis_command *oldest = TAILQ_FIRST(&link->commands);
     if (oldest == NULL)
         return;
     uint64_t waited_ms = uv_now(link->loop) - oldest->sent_ms;
@@ -213,85 +182,35 @@ static void on_watchdog(uv_timer_t *timer) {
     }
 }
 
-/* --- login -------------------------------------------------------------------------------------
- */
-
-/* A step of the login was answered: true if it was not refused. */
-static bool login_step_ok(struct redis_link *link, const redisReply *reply, const char *what) {
-    if (link->state != REDIS_STATE_LOGIN || reply == NULL)
-        return false;
-    if (reply->type != REDIS_REPLY_ERROR)
-        return true;
-    link_drop(link, what, reply->str);
-    return false;
-}
-
-static void on_auth(redisAsyncContext *context, void *reply, void *data) {
-    (void)login_step_ok(data, reply, "login refused");
-}
-
-static void on_select(redisAsyncContext *context, void *reply, void *data) {
-    (void)login_step_ok(data, reply, "database refused");
-}
-
-/* Errors of PING that say nothing against the connection: a user who may not ping, and a server
- * that refuses writes, which is for the writers to find out. */
-static bool ping_error_is_harmless(const redisReply *reply) {
-    return strncmp(reply->str, "NOPERM", strlen("NOPERM")) == 0 ||
-           strncmp(reply->str, "MISCONF", strlen("MISCONF")) == 0;
-}
-
-/* The last step: it also finds out that a password is needed, or that Redis is still loading. */
-static void on_ping(redisAsyncContext *context, void *data_reply, void *data) {
-    struct redis_link *link = data;
-    const redisReply *reply = data_reply;
-    bool harmless =
-        reply != NULL && reply->type == REDIS_REPLY_ERROR && ping_error_is_harmless(reply);
-    if (link->state != REDIS_STATE_LOGIN)
-        return;
-    if (!harmless && !login_step_ok(link, reply, "not ready"))
-        return;
-    link_move(link, REDIS_STATE_UP);
-    uv_timer_stop(&link->timer);
-    retry_reset(&link->retry);
-    link->overdue = false;
-    link->handler.on_up(link->handler.ctx, link);
-}
-
-static int login_send(struct redis_link *link) {
-    redisAsyncContext *context = link->context;
-    const char *password = link->password != NULL ? link->password : "";
-    int status = REDIS_OK;
-    if (link->address.user[0] != '\0')
-        status =
-            redisAsyncCommand(context, on_auth, link, "AUTH %s %s", link->address.user, password);
-    else if (password[0] != '\0')
-        status = redisAsyncCommand(context, on_auth, link, "AUTH %s", password);
-    if (status == REDIS_OK && link->address.database != 0)
-        status = redisAsyncCommand(context, on_select, link, "SELECT %d", link->address.database);
-    if (status == REDIS_OK)
-        status = redisAsyncCommand(context, on_ping, link, "PING");
-    return status;
-}
-
-static void on_connect(const redisAsyncContext *context, int status) {
-    struct redis_link *link = context->data;
-    if (status != REDIS_OK || link->state != REDIS_STATE_CONNECTING)
-        return; /* hiredis frees it: on_context_gone follows */
-    link_move(link, REDIS_STATE_LOGIN);
-    /* Freeing is not allowed in this callback (0.14): the timer does it. */
-    if (login_send(link) != REDIS_OK)
-        uv_timer_start(&link->timer, on_timer, 0, 0);
-}
-
 /* --- connecting --------------------------------------------------------------------------------
  */
 
+static void on_connect(const redisAsyncContext *context, int status) {
+    struct redis_link *link = context->data;
+    char why[REDIS_WHY_BYTES_MAX] = "";
+    if (status != REDIS_OK || link->state != REDIS_STATE_CONNECTING)
+        return; /* hiredis frees it: on_context_gone follows */
+    link_move(link, REDIS_STATE_LOGIN);
+    link->connected = true;
+    bool good = true;
+    if (link->access->address.tls) {
+        link->tls = redis_tls_begin(&link->context->c, &link->access->tls, link->place.host, why,
+                                    sizeof why);
+        good = link->tls != NULL;
+    }
+    if (good && login_send(link, why))
+        return;
+    /* Freeing is not allowed in this callback (0.14): the timer does it. */
+    why_set(link, "login failed", why);
+    uv_timer_start(&link->timer, on_timer, 0, 0);
+}
+
 static void link_connect(struct redis_link *link, const char *host) {
     link_move(link, REDIS_STATE_CONNECTING);
-    bool local = link->address.port == 0;
+    link->connected = link->answered = false;
+    bool local = link->place.port == 0;
     redisAsyncContext *context =
-        local ? redisAsyncConnectUnix(host) : redisAsyncConnect(host, link->address.port);
+        local ? redisAsyncConnectUnix(host) : redisAsyncConnect(host, link->place.port);
     if (context == NULL) {
         link_drop(link, "cannot connect", "no memory");
         return;
@@ -330,12 +249,12 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
 }
 
 /* hiredis would look names up itself, and block the loop meanwhile. */
-static void link_attempt(struct redis_link *link) {
+static void link_resolve(struct redis_link *link) {
     link_move(link, REDIS_STATE_RESOLVING);
     uv_timer_start(&link->timer, on_timer, REDIS_CONNECT_MS, 0);
     unsigned char number[16];
-    const char *host = link->address.host;
-    if (link->address.port == 0 || uv_inet_pton(AF_INET, host, number) == 0 ||
+    const char *host = link->place.host;
+    if (link->place.port == 0 || uv_inet_pton(AF_INET, host, number) == 0 ||
         uv_inet_pton(AF_INET6, host, number) == 0) {
         link_connect(link, host);
         return;
@@ -346,6 +265,32 @@ static void link_attempt(struct redis_link *link) {
     link->resolving = status == 0;
     if (status != 0)
         link_drop(link, "cannot look up the host", uv_strerror(status));
+}
+
+static void on_sought(void *ctx, const struct redis_place *place, uint32_t sentinel,
+                      const char *why) {
+    struct redis_link *link = ctx;
+    link->seek = NULL;
+    if (place == NULL) {
+        link_drop(link, "no sentinel knows the master", why);
+        return;
+    }
+    link->sentinel = sentinel;
+    link->place = *place;
+    link_resolve(link);
+}
+
+static void link_attempt(struct redis_link *link) {
+    const struct redis_access *access = link->access;
+    link_move(link, REDIS_STATE_SEEKING);
+    if (access->address.master[0] == '\0') {
+        link->place = access->address.places[0];
+        link_resolve(link);
+        return;
+    }
+    link->seek = redis_seek_start(link->loop, access, link->sentinel, on_sought, link);
+    if (link->seek == NULL)
+        link_drop(link, "no sentinel knows the master", "no memory");
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -362,7 +307,10 @@ static void on_timer(uv_timer_t *timer) {
         link_drop(link, "cannot connect", "no answer in time");
         break;
     case REDIS_STATE_LOGIN:
-        link_drop(link, "login failed", "no answer in time");
+        link_drop(link, "login failed",
+                  link->tls == NULL || link->answered
+                      ? "no answer in time"
+                      : "no answer in time: does a Redis without TLS listen there (redis://)?");
         break;
     default:
         assert(false);
@@ -372,21 +320,15 @@ static void on_timer(uv_timer_t *timer) {
 /* --- what redis_link.h offers ------------------------------------------------------------------
  */
 
-struct redis_link *redis_link_open(uv_loop_t *loop, const struct redis_address *address,
-                                   const char *password, const struct redis_link_handler *handler) {
+struct redis_link *redis_link_open(uv_loop_t *loop, const struct redis_access *access,
+                                   const struct redis_link_handler *handler) {
     assert(handler->on_up != NULL && handler->on_down != NULL);
     struct redis_link *link = calloc(1, sizeof *link);
     if (link == NULL)
         return NULL;
-    if (password != NULL && password[0] != '\0') {
-        link->password = strdup(password);
-        if (link->password == NULL) {
-            free(link);
-            return NULL;
-        }
-    }
     link->loop = loop;
-    link->address = *address;
+    link->access = access;
+    link->place = access->address.places[0];
     link->handler = *handler;
     retry_init(&link->retry, REDIS_RETRY_FIRST_MS, REDIS_RETRY_LAST_MS,
                uv_hrtime() ^ (uint64_t)(uintptr_t)link);
@@ -403,15 +345,19 @@ bool redis_link_is_up(const struct redis_link *link) {
     return link->state == REDIS_STATE_UP;
 }
 
+const struct redis_place *redis_link_place(const struct redis_link *link) {
+    return &link->place;
+}
+
 bool redis_link_send(struct redis_link *link, int argc, const char **argv, const size_t *sizes,
                      redis_reply_fn on_reply, void *ctx) {
     assert(on_reply != NULL);
     if (link->state != REDIS_STATE_UP || link->outstanding >= REDIS_OUTSTANDING_MAX)
         return false;
-    struct command *command = calloc(1, sizeof *command);
+    struct redis_command *command = calloc(1, sizeof *command);
     if (command == NULL)
         return false;
-    *command = (struct command){
+    *command = (struct redis_command){
         .link = link, .on_reply = on_reply, .ctx = ctx, .sent_ms = uv_now(link->loop)};
     if (redisAsyncCommandArgv(link->context, on_command_reply, command, argc, argv, sizes) !=
         REDIS_OK) {
@@ -440,6 +386,8 @@ void redis_link_close(struct redis_link *link, void (*on_closed)(void *ctx), voi
     link->on_closed = on_closed;
     link->closed_ctx = ctx;
     commands_fail(link);
+    if (link->seek != NULL)
+        redis_seek_cancel(link->seek);
     if (link->resolving)
         uv_cancel((uv_req_t *)&link->resolve);
     uv_close((uv_handle_t *)&link->timer, on_handle_closed);

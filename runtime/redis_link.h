@@ -1,12 +1,15 @@
 /*
- * A link to Redis on a libuv loop: connects, authenticates, reconnects, and says when.
+ * A link to Redis on a libuv loop: finds the master, connects, authenticates, reconnects, and says
+ * when.
  *
  * Belongs to one loop. Commands are hiredis's, answered in order. When the connection is lost every
  * outstanding command gets a NULL reply, then on_down is called; a new attempt follows with
  * jittered back-off until closed. Commands given while it is down fail at once (false).
  *
- * Up means that Redis answers: a server that is still loading its data, or wants a password it was
- * not given, is down with Redis's own word for it (LOADING, NOAUTH, WRONGPASS) in `why`.
+ * Up means that Redis answers and takes writes: a server that is still loading its data, or wants a
+ * password it was not given, is down with Redis's own word for it (LOADING, NOAUTH, WRONGPASS) in
+ * `why`; so is a replica. A server that answers READONLY has become one: the link falls, and looks
+ * for the master anew.
  */
 #ifndef SLUICE_RUNTIME_REDIS_LINK_H
 #define SLUICE_RUNTIME_REDIS_LINK_H
@@ -17,9 +20,15 @@
 #include <stddef.h>
 #include <uv.h>
 
+#include "runtime/redis_access.h"
+
 /* Milliseconds between attempts: the first, doubling up to the last, each +-25 %. */
 #define REDIS_RETRY_FIRST_MS 20
 #define REDIS_RETRY_LAST_MS 1000
+
+/* Milliseconds that a link must have been up for its back-off to begin anew: a server that takes us
+ * in and throws us out at once is not asked faster and faster. */
+#define REDIS_STEADY_MS 1000
 
 /* Milliseconds an attempt to connect and log in may take. */
 #define REDIS_CONNECT_MS 2000
@@ -32,18 +41,6 @@
  * fewer, and a runaway caller is stopped before it has used a gigabyte. */
 #define REDIS_OUTSTANDING_MAX (1u << 20)
 
-/* redis://[user@]host[:port][/database] or unix:///path. No password: it would be seen in argv. */
-struct redis_address {
-    char host[256]; /* or the path of the socket */
-    char user[64];
-    int port; /* 0: a local socket */
-    int database;
-};
-
-/* False with the reason in `why` (what was wrong, and an example of a right one). */
-bool redis_address_parse(const char *url, struct redis_address *address, char *why,
-                         size_t why_size);
-
 struct redis_link;
 
 struct redis_link_handler {
@@ -54,11 +51,14 @@ struct redis_link_handler {
     void (*on_down)(void *ctx, struct redis_link *link, bool was_up, const char *why);
 };
 
-/* `password` may be NULL or empty; it is copied and never logged. NULL only without memory. */
-struct redis_link *redis_link_open(uv_loop_t *loop, const struct redis_address *address,
-                                   const char *password, const struct redis_link_handler *handler);
+/* `access` is borrowed for the link's life. NULL only without memory. */
+struct redis_link *redis_link_open(uv_loop_t *loop, const struct redis_access *access,
+                                   const struct redis_link_handler *handler);
 
 bool redis_link_is_up(const struct redis_link *link);
+
+/* Where the link leads, or last tried to lead. */
+const struct redis_place *redis_link_place(const struct redis_link *link);
 
 /* Sends a command given as argv with lengths (copied). `on_reply` gets hiredis's reply, borrowed
  * for the call, or NULL if the connection was lost before it came. False: the link is down,

@@ -8,44 +8,12 @@
 #include <sys/random.h>
 
 #include "proto/map_codec.h"
+#include "runtime/redis_tls.h"
 #include "server/io/redis_sync.h"
 #include "server/io/store_keys.h"
 
-/* Bytes of a password file: no password manager makes longer ones. */
-#define PASSWORD_BYTES_MAX 1024
-
 /* The oldest Redis that has all we use (HSET of many fields, UNLINK-free scripts). */
 #define REDIS_VERSION_MIN 5
-
-static bool password_read(struct boot *boot, const struct node_settings *settings, char *why) {
-    if (settings->redis_password_file == NULL) {
-        boot->password = settings->redis_password != NULL ? strdup(settings->redis_password) : NULL;
-        return true;
-    }
-    FILE *file = fopen(settings->redis_password_file, "re");
-    if (file == NULL) {
-        snprintf(why, BOOT_WHY_BYTES, "--redis-password-file: cannot read %s: %s",
-                 settings->redis_password_file, strerror(errno));
-        return false;
-    }
-    char text[PASSWORD_BYTES_MAX + 2] = {0};
-    size_t size = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r')) {
-        text[--size] = '\0';
-    }
-    bool good = size > 0 && size <= PASSWORD_BYTES_MAX;
-    if (good) {
-        boot->password = strdup(text);
-    } else {
-        snprintf(why, BOOT_WHY_BYTES,
-                 "--redis-password-file: %s is empty or longer than %d bytes; it holds the "
-                 "password and nothing else",
-                 settings->redis_password_file, PASSWORD_BYTES_MAX);
-    }
-    explicit_bzero(text, sizeof text);
-    return good;
-}
 
 /* The value of a line "name:value" in INFO's text; empty if there is none. */
 static void info_value(const char *info, const char *name, char *value, size_t size) {
@@ -66,21 +34,14 @@ static bool server_check(struct boot *boot, const struct log *log, char *why) {
     if (reply == NULL) {
         return false;
     }
-    char version[32], aof[8], policy[32], role[16];
+    char version[32], aof[8], policy[32];
     info_value(reply->str, "redis_version", version, sizeof version);
     info_value(reply->str, "aof_enabled", aof, sizeof aof);
     info_value(reply->str, "maxmemory_policy", policy, sizeof policy);
-    info_value(reply->str, "role", role, sizeof role);
     freeReplyObject(reply);
     if (version[0] != '\0' && strtol(version, NULL, 10) < REDIS_VERSION_MIN) {
         snprintf(why, BOOT_WHY_BYTES, "Redis %s is too old: at least %d.0 is needed", version,
                  REDIS_VERSION_MIN);
-        return false;
-    }
-    if (strcmp(role, "slave") == 0) {
-        snprintf(why, BOOT_WHY_BYTES,
-                 "Redis at %s is a replica and takes no writes: point --redis at its master",
-                 boot->address.host);
         return false;
     }
     if (strcmp(aof, "1") != 0) {
@@ -156,22 +117,51 @@ static bool incarnation_draw(struct boot *boot, char *why) {
     return true;
 }
 
-bool boot_open(struct boot *boot, const struct node_settings *settings, const struct log *log,
-               char why[BOOT_WHY_BYTES]) {
-    memset(boot, 0, sizeof *boot);
-    char reason[BOOT_WHY_BYTES / 2];
-    if (!redis_address_parse(settings->redis, &boot->address, reason, sizeof reason)) {
+static bool access_fill(struct redis_access *access, const struct node_settings *settings,
+                        char *why) {
+    char reason[BOOT_WHY_BYTES - 32], password[REDIS_PASSWORD_BYTES_MAX + 1];
+    access->password = settings->redis_password;
+    access->password_file = settings->redis_password_file;
+    access->sentinel_password = settings->redis_sentinel_password;
+    access->tls = (struct redis_tls_files){.ca = settings->redis_ca,
+                                           .cert = settings->redis_cert,
+                                           .key = settings->redis_key,
+                                           .server_name = settings->redis_server_name};
+    bool has_files = access->tls.ca != NULL || access->tls.cert != NULL ||
+                     access->tls.key != NULL || access->tls.server_name != NULL;
+    if (!redis_address_parse(settings->redis, &access->address, reason, sizeof reason) ||
+        (access->address.tls && !redis_tls_available(reason, sizeof reason))) {
         snprintf(why, BOOT_WHY_BYTES, "--redis: %s", reason);
         return false;
     }
-    if (!incarnation_draw(boot, why) || !password_read(boot, settings, why)) {
+    if (has_files && !access->address.tls) {
+        snprintf(why, BOOT_WHY_BYTES,
+                 "--redis-ca, --redis-cert, --redis-key and --redis-server-name are for TLS, and "
+                 "--redis does not ask for it: rediss://");
         return false;
     }
-    boot->redis = redis_sync_open(&boot->address, boot->password, why, BOOT_WHY_BYTES);
+    if ((access->tls.cert == NULL) != (access->tls.key == NULL)) {
+        snprintf(why, BOOT_WHY_BYTES, "--redis-cert and --redis-key go together: give both");
+        return false;
+    }
+    bool known = redis_access_password(access, password, reason, sizeof reason);
+    explicit_bzero(password, sizeof password);
+    if (!known) {
+        snprintf(why, BOOT_WHY_BYTES, "--redis-password-file: %s", reason);
+    }
+    return known;
+}
+
+bool boot_open(struct boot *boot, const struct node_settings *settings, const struct log *log,
+               char why[BOOT_WHY_BYTES]) {
+    memset(boot, 0, sizeof *boot);
+    if (!access_fill(&boot->access, settings, why) || !incarnation_draw(boot, why)) {
+        return false;
+    }
+    boot->redis = redis_sync_open(&boot->access, why, BOOT_WHY_BYTES);
     if (boot->redis == NULL || !server_check(boot, log, why) || !clock_measure(boot, why) ||
         !map_check_readable(boot, settings, why)) {
         boot_close(boot);
-        boot_free(boot);
         return false;
     }
     return true;
@@ -179,15 +169,7 @@ bool boot_open(struct boot *boot, const struct node_settings *settings, const st
 
 void boot_close(struct boot *boot) {
     if (boot->redis != NULL) {
-        redisFree(boot->redis);
+        redis_sync_close(boot->redis);
         boot->redis = NULL;
-    }
-}
-
-void boot_free(struct boot *boot) {
-    if (boot->password != NULL) {
-        explicit_bzero(boot->password, strlen(boot->password));
-        free(boot->password);
-        boot->password = NULL;
     }
 }

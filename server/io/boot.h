@@ -8,7 +8,7 @@
 #include "proto/bytes.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
-#include "runtime/redis_link.h"
+#include "runtime/redis_access.h"
 #include "server/io/settings.h"
 
 /* Bytes of a reason, zero included. */
@@ -21,15 +21,16 @@
 /* 16 hexadecimal digits, drawn at each start: tells a process from its predecessor. */
 #define INCARNATION_SIZE 16
 
+struct redis_sync;
+
 struct boot {
-    struct redis_address address;
-    char *password; /* owned; NULL: none */
-    redisContext *redis;
+    struct redis_access access; /* its texts are the settings' */
+    struct redis_sync *redis;
     struct cluster_clock clock;
     char incarnation[INCARNATION_SIZE + 1];
 };
 
-/* Parses the address, reads the password file, connects, checks the server (version; warns in the
+/* Parses the address, finds the master, connects, logs in, checks the server (version; warns in the
  * log if append-only files are off or keys may be evicted), measures the clock. False: `why`. */
 bool boot_open(struct boot *boot, const struct node_settings *settings, const struct log *log,
                char why[BOOT_WHY_BYTES]);
@@ -47,8 +48,5 @@ bool boot_lease_acquire(struct boot *boot, const struct node_settings *settings,
 
 /* Closes the connection; the rest of `boot` stays readable. */
 void boot_close(struct boot *boot);
-
-/* Frees the password. */
-void boot_free(struct boot *boot);
 
 #endif

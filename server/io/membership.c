@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/io/membership_impl.h"
+#include "server/io/redis_hint.h"
 
 void command_word(struct command *command, const char *text) {
     command->words[command->count] = text;
@@ -207,6 +208,10 @@ void membership_release(struct membership *membership, void (*done)(void *ctx), 
 static void on_link_up(void *ctx, struct redis_link *link) {
     struct membership *membership = ctx;
     membership->beating = false;
+    if (membership->down_told[0] != '\0') {
+        membership->down_told[0] = '\0';
+        log_info(&membership->log, "Redis takes us in again");
+    }
     beat(membership);
 }
 
@@ -215,8 +220,10 @@ static void on_link_down(void *ctx, struct redis_link *link, bool was_up, const 
     membership->beating = false;
     if (was_up) {
         log_warn(&membership->log, "lost Redis (membership): %s", why);
-    } else {
-        log_debug(&membership->log, "cannot reach Redis: %s", why);
+    } else if (strcmp(membership->down_told, why) != 0) {
+        /* Each new reason once: the link tries on, once a second at most. */
+        snprintf(membership->down_told, sizeof membership->down_told, "%s", why);
+        log_error(&membership->log, "cannot use Redis: %s%s; trying on", why, redis_hint(why));
     }
 }
 
@@ -245,8 +252,7 @@ struct membership *membership_open(uv_loop_t *loop, const struct membership_opti
     store_key_rebalance(prefix, membership->rebalance_key);
     struct redis_link_handler link = {membership, on_link_up, on_link_down};
     if (membership->state != NULL && membership->scratch != NULL && membership->members != NULL) {
-        membership->link =
-            redis_link_open(loop, &options->boot->address, options->boot->password, &link);
+        membership->link = redis_link_open(loop, &options->boot->access, &link);
     }
     if (membership->link == NULL) {
         cluster_state_release(membership->state);

@@ -31,7 +31,8 @@ struct membership {
     uint64_t beats_sent, beat_sent_ns, beat_answered_ns;
     struct name absent[NODES_MAX];
     bool closing;
-    bool map_refused; /* the stored map was unreadable: said once */
+    char down_told[256]; /* why Redis does not take us in, as logged last; empty: it does */
+    bool map_refused;    /* the stored map was unreadable: said once */
     struct cluster_state *state;
     store_key node_key, nodes_key, map_key, plans_key, events_key, rebalance_key;
     uint8_t info[NODE_INFO_BYTES_MAX];

@@ -301,8 +301,7 @@ static bool shards_open(struct node *node, char *why) {
             return false;
         }
         struct shard_loop_options options = {.settings = node->settings,
-                                             .redis = &node->boot.address,
-                                             .redis_password = node->boot.password,
+                                             .redis = &node->boot.access,
                                              .clock = &node->boot.clock,
                                              .log = &node->log,
                                              .number = i,
@@ -430,7 +429,6 @@ static void node_discard(void *message) {
 
 static void on_node_timer_closed(uv_handle_t *handle) {
     struct node *node = handle->data;
-    boot_free(&node->boot);
     free(node->shards);
     free(node->endpoints);
     free(node);

@@ -1,96 +1,158 @@
 #include "server/io/redis_sync.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static bool is_error(const redisReply *reply, const char *prefix) {
-    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, prefix, strlen(prefix)) == 0;
+#include "server/io/redis_hint.h"
+
+/* Words of a command: the start of a node needs fewer. */
+#define SYNC_WORDS_MAX 16
+
+/* Bytes of a reason, cut beyond. */
+#define SYNC_WHY_BYTES 256
+
+struct redis_sync {
+    uv_loop_t loop;
+    struct redis_link *link;
+    uv_timer_t timer;
+    bool failed, waiting;
+    char why[SYNC_WHY_BYTES];
+    redisReply *reply; /* a copy, owned */
+};
+
+/* --- replies outlive their callback ---------------------------------------------------------- */
+
+static redisReply *reply_copy(const redisReply *reply) {
+    redisReply *copy = malloc(sizeof *copy);
+    if (copy == NULL)
+        return NULL;
+    *copy = *reply;
+    copy->elements = 0;
+    copy->element = NULL;
+    if (reply->str != NULL) {
+        copy->str = malloc(reply->len + 1);
+        if (copy->str == NULL)
+            goto failed;
+        memcpy(copy->str, reply->str, reply->len + 1);
+    }
+    if (reply->elements > 0) {
+        copy->element = calloc(reply->elements, sizeof(redisReply *));
+        if (copy->element == NULL)
+            goto failed;
+        for (size_t i = 0; i < reply->elements; i++) {
+            copy->element[i] = reply_copy(reply->element[i]);
+            copy->elements = i + 1;
+            if (copy->element[i] == NULL)
+                goto failed;
+        }
+    }
+    return copy;
+failed:
+    freeReplyObject(copy);
+    return NULL;
 }
 
-redisReply *redis_sync_call_sized(redisContext *redis, int argc, const char **argv,
-                                  const size_t *sizes, char *why, size_t why_size) {
-    redisReply *reply = redisCommandArgv(redis, argc, argv, sizes);
-    if (reply == NULL) {
-        bool is_tcp = redis->connection_type == REDIS_CONN_TCP;
-        snprintf(why, why_size, "no answer to %s of a Redis at %s:%d: %s (--redis URL)", argv[0],
-                 is_tcp ? redis->tcp.host : redis->unix_sock.path, is_tcp ? redis->tcp.port : 0,
-                 redis->errstr);
+static void on_reply(void *ctx, redisReply *reply) {
+    struct redis_sync *redis = ctx;
+    redis->waiting = false;
+    redis->reply = reply != NULL ? reply_copy(reply) : NULL;
+    uv_stop(&redis->loop);
+}
+
+/* --- the link -------------------------------------------------------------------------------- */
+
+static void on_up(void *ctx, struct redis_link *link) {
+    uv_stop(&((struct redis_sync *)ctx)->loop);
+}
+
+static void on_down(void *ctx, struct redis_link *link, bool was_up, const char *why) {
+    struct redis_sync *redis = ctx;
+    redis->failed = true;
+    snprintf(redis->why, sizeof redis->why, "%s", why);
+    uv_stop(&redis->loop);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct redis_sync *redis = timer->data;
+    redis->failed = true;
+    snprintf(redis->why, sizeof redis->why, "no answer for %d ms", REDIS_SYNC_MS);
+    uv_stop(&redis->loop);
+}
+
+void redis_sync_close(struct redis_sync *redis) {
+    if (redis->link != NULL)
+        redis_link_close(redis->link, NULL, NULL);
+    uv_close((uv_handle_t *)&redis->timer, NULL);
+    while (uv_loop_close(&redis->loop) != 0) { /* until every handle is closed */
+        uv_run(&redis->loop, UV_RUN_DEFAULT);
+    }
+    if (redis->reply != NULL)
+        freeReplyObject(redis->reply);
+    free(redis);
+}
+
+void redis_sync_place(const struct redis_sync *redis, char text[REDIS_PLACE_TEXT_BYTES]) {
+    redis_place_format(redis_link_place(redis->link), text);
+}
+
+struct redis_sync *redis_sync_open(const struct redis_access *access, char *why, size_t why_size) {
+    struct redis_sync *redis = calloc(1, sizeof *redis);
+    struct redis_link_handler handler = {redis, on_up, on_down};
+    if (redis == NULL || uv_loop_init(&redis->loop) != 0) {
+        snprintf(why, why_size, "no memory for a connection to Redis");
+        free(redis);
         return NULL;
     }
-    if (is_error(reply, "NOAUTH")) {
-        snprintf(why, why_size,
-                 "Redis wants a password and got none: give it in SLUICE_REDIS_PASSWORD or with "
-                 "--redis-password-file FILE (and the user in the URL, redis://user@host)");
-    } else if (is_error(reply, "WRONGPASS") || is_error(reply, "ERR invalid password")) {
-        snprintf(why, why_size, "Redis refused the user or password: %s", reply->str);
-    } else if (is_error(reply, "NOPERM")) {
-        snprintf(why, why_size, "the Redis user may not run %s: %s", argv[0], reply->str);
-    } else if (reply->type == REDIS_REPLY_ERROR) {
-        snprintf(why, why_size, "Redis answered %s with: %s", argv[0], reply->str);
-    } else {
-        return reply;
+    uv_timer_init(&redis->loop, &redis->timer);
+    redis->timer.data = redis;
+    redis->link = redis_link_open(&redis->loop, access, &handler);
+    if (redis->link == NULL) {
+        snprintf(why, why_size, "no memory for a connection to Redis");
+        redis_sync_close(redis);
+        return NULL;
     }
+    uv_run(&redis->loop, UV_RUN_DEFAULT); /* the link has bounds of its own for each step */
+    if (!redis_link_is_up(redis->link)) {
+        char place[REDIS_PLACE_TEXT_BYTES];
+        redis_sync_place(redis, place);
+        const char *hint = redis_hint(redis->why);
+        snprintf(why, why_size, "cannot use Redis at %s: %s%s", place, redis->why,
+                 hint[0] != '\0' ? hint : "; is it running there? (--redis URL, SLUICE_REDIS)");
+        redis_sync_close(redis);
+        return NULL;
+    }
+    return redis;
+}
+
+redisReply *redis_sync_call_sized(struct redis_sync *redis, int argc, const char **argv,
+                                  const size_t *sizes, char *why, size_t why_size) {
+    redis->waiting = redis_link_send(redis->link, argc, argv, sizes, on_reply, redis);
+    uv_timer_start(&redis->timer, on_timer, REDIS_SYNC_MS, 0);
+    while (redis->waiting && !redis->failed)
+        uv_run(&redis->loop, UV_RUN_DEFAULT);
+    uv_timer_stop(&redis->timer);
+    redisReply *reply = redis->reply;
+    redis->reply = NULL;
+    if (reply == NULL) {
+        char place[REDIS_PLACE_TEXT_BYTES];
+        redis_sync_place(redis, place);
+        snprintf(why, why_size, "no answer to %s of the Redis at %s: %s (--redis URL)", argv[0],
+                 place, redis->why);
+        return NULL;
+    }
+    if (reply->type != REDIS_REPLY_ERROR)
+        return reply;
+    snprintf(why, why_size, "Redis answered %s with: %s%s", argv[0], reply->str,
+             redis_hint(reply->str));
     freeReplyObject(reply);
     return NULL;
 }
 
-redisReply *redis_sync_call(redisContext *redis, int argc, const char **argv, char *why,
+redisReply *redis_sync_call(struct redis_sync *redis, int argc, const char **argv, char *why,
                             size_t why_size) {
-    return redis_sync_call_sized(redis, argc, argv, NULL, why, why_size);
-}
-
-static bool log_in(redisContext *redis, const struct redis_address *address, const char *password,
-                   char *why, size_t why_size) {
-    if (password != NULL && password[0] != '\0') {
-        const char *with_user[] = {"AUTH", address->user, password};
-        const char *alone[] = {"AUTH", password};
-        bool has_user = address->user[0] != '\0';
-        redisReply *reply =
-            redis_sync_call(redis, has_user ? 3 : 2, has_user ? with_user : alone, why, why_size);
-        if (reply == NULL) {
-            return false;
-        }
-        freeReplyObject(reply);
-    }
-    if (address->database != 0) {
-        char database[16];
-        snprintf(database, sizeof database, "%d", address->database);
-        const char *select[] = {"SELECT", database};
-        redisReply *reply = redis_sync_call(redis, 2, select, why, why_size);
-        if (reply == NULL) {
-            return false;
-        }
-        freeReplyObject(reply);
-    }
-    return true;
-}
-
-redisContext *redis_sync_open(const struct redis_address *address, const char *password, char *why,
-                              size_t why_size) {
-    struct timeval limit = {.tv_sec = REDIS_SYNC_MS / 1000,
-                            .tv_usec = (REDIS_SYNC_MS % 1000) * 1000};
-    redisContext *redis = address->port == 0
-                              ? redisConnectUnixWithTimeout(address->host, limit)
-                              : redisConnectWithTimeout(address->host, address->port, limit);
-    if (redis == NULL || redis->err != 0) {
-        char where[300];
-        if (address->port == 0) {
-            snprintf(where, sizeof where, "%s", address->host);
-        } else {
-            snprintf(where, sizeof where, "%s:%d", address->host, address->port);
-        }
-        snprintf(why, why_size,
-                 "cannot reach Redis at %s: %s; is it running there? (--redis URL, SLUICE_REDIS)",
-                 where, redis == NULL ? "no memory" : redis->errstr);
-        if (redis != NULL) {
-            redisFree(redis);
-        }
-        return NULL;
-    }
-    redisSetTimeout(redis, limit);
-    if (!log_in(redis, address, password, why, why_size)) {
-        redisFree(redis);
-        return NULL;
-    }
-    return redis;
+    size_t sizes[SYNC_WORDS_MAX];
+    for (int i = 0; i < argc; i++)
+        sizes[i] = strlen(argv[i]);
+    return redis_sync_call_sized(redis, argc, argv, sizes, why, why_size);
 }

@@ -14,8 +14,13 @@
 struct node_settings {
     const char *node_id;
     const char *redis;
-    const char *redis_password;      /* from the environment or the file, or NULL */
-    const char *redis_password_file; /* or NULL */
+    const char *redis_password;          /* from the environment or the file, or NULL */
+    const char *redis_password_file;     /* or NULL */
+    const char *redis_sentinel_password; /* or NULL */
+    const char *redis_ca;                /* these four: files and a name for TLS, or NULL */
+    const char *redis_cert;
+    const char *redis_key;
+    const char *redis_server_name;
     const char *key_prefix;
     uint64_t shards;
     const char *listen; /* of shard 0; shard i listens i ports higher */

@@ -295,7 +295,6 @@ struct shard_loop *shard_loop_open(const struct shard_loop_options *options, cha
     loop->number = options->number;
     loop->clock = *options->clock;
     loop->redis = options->redis;
-    loop->redis_password = options->redis_password;
     loop->node_mailbox = options->node_mailbox;
     loop->id = SHARD_ID_NONE;
     uv_timer_init(&loop->loop, &loop->wake_timer);
@@ -309,7 +308,7 @@ struct shard_loop *shard_loop_open(const struct shard_loop_options *options, cha
         snprintf(why, why_size, "no memory for a shard's mailbox");
     }
     struct store_handler store = {loop, on_store_event, on_store_clock};
-    loop->store = loop->mailbox != NULL ? store_open(&loop->loop, loop->redis, loop->redis_password,
+    loop->store = loop->mailbox != NULL ? store_open(&loop->loop, loop->redis,
                                                      loop->settings->key_prefix, &loop->log, &store)
                                         : NULL;
     if (loop->store == NULL) {

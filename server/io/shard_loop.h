@@ -80,8 +80,7 @@ struct shard_loop;
 
 struct shard_loop_options {
     const struct node_settings *settings;
-    const struct redis_address *redis;
-    const char *redis_password;
+    const struct redis_access *redis;
     const struct cluster_clock *clock; /* measured at start; copied */
     const struct log *log;
     uint32_t number;    /* of the shard in its node */

@@ -34,8 +34,7 @@ struct shard_loop {
     struct mailbox *mailbox;
     struct mailbox *node_mailbox;
     struct store *store;
-    const struct redis_address *redis;
-    const char *redis_password;
+    const struct redis_access *redis;
     struct cluster_clock clock;
     struct shard *shard; /* created with the first map, when the number of slots is known */
     struct cluster_state *state;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/io/redis_hint.h"
 #include "server/io/store_impl.h"
 
 static const enum script scripts_used[STORE_SCRIPTS] = {SCRIPT_RAISE_FENCE, SCRIPT_WRITE,
@@ -48,7 +49,8 @@ void store_log_refused(struct store *store, const struct store_call *call, const
     uint64_t now_ns = clock_monotonic_ns();
     if (now_ns - store->refused_logged_ns > UINT64_C(1000000000)) {
         store->refused_logged_ns = now_ns;
-        log_error(&store->log, "Redis refused an operation on slot %u: %s", call->slot.index, text);
+        log_error(&store->log, "Redis refused an operation on slot %u: %s%s", call->slot.index,
+                  text, redis_hint(text));
     }
 }
 
@@ -254,26 +256,39 @@ static void scripts_load(struct store *store) {
     }
 }
 
-/* A server that is another process than before may have lost the tail of what it acknowledged. */
+/* The value of a line of INFO that begins with `name`; false if it is not there. */
+static bool info_id(const char *info, const char *name, char id[SHA_TEXT_SIZE + 1]) {
+    const char *line = strstr(info, name);
+    if (line == NULL || strlen(line) < strlen(name) + SHA_TEXT_SIZE) {
+        return false;
+    }
+    memcpy(id, line + strlen(name), SHA_TEXT_SIZE);
+    id[SHA_TEXT_SIZE] = '\0';
+    return true;
+}
+
+/* A server that is another process than before may have lost the tail of what it acknowledged; so
+ * may one that was a replica in between: then its history has another name. */
 static void on_server_info(void *ctx, redisReply *reply) {
     struct store *store = ctx;
+    char run_id[SHA_TEXT_SIZE + 1], history[SHA_TEXT_SIZE + 1];
     if (reply == NULL || reply->type != REDIS_REPLY_STRING) {
         return;
     }
-    const char *line = strstr(reply->str, "run_id:");
-    if (line != NULL && strlen(line) >= 7 + SHA_TEXT_SIZE) {
-        store->server_restarted =
-            store->run_id[0] != '\0' && strncmp(store->run_id, line + 7, SHA_TEXT_SIZE) != 0;
-        memcpy(store->run_id, line + 7, SHA_TEXT_SIZE);
+    if (info_id(reply->str, "run_id:", run_id) && info_id(reply->str, "master_replid:", history)) {
+        bool other = strcmp(store->run_id, run_id) != 0 || strcmp(store->history, history) != 0;
+        store->server_restarted = store->server_restarted || (store->run_id[0] != '\0' && other);
+        memcpy(store->run_id, run_id, sizeof run_id);
+        memcpy(store->history, history, sizeof history);
     }
 }
 
 static void on_link_up(void *ctx, struct redis_link *link) {
     struct store *store = ctx;
-    const char *argv[] = {"INFO", "server"};
-    size_t sizes[] = {4, 6};
+    const char *argv[] = {"INFO"};
+    size_t sizes[] = {4};
     store->scripts_loading = 0;
-    redis_link_send(link, 2, argv, sizes, on_server_info, store);
+    redis_link_send(link, 1, argv, sizes, on_server_info, store);
     scripts_load(store);
 }
 
@@ -312,9 +327,8 @@ static void on_clock_timer(uv_timer_t *timer) {
     }
 }
 
-struct store *store_open(uv_loop_t *loop, const struct redis_address *address, const char *password,
-                         const char *prefix, const struct log *log,
-                         const struct store_handler *handler) {
+struct store *store_open(uv_loop_t *loop, const struct redis_access *access, const char *prefix,
+                         const struct log *log, const struct store_handler *handler) {
     struct store *store = calloc(1, sizeof *store);
     if (store == NULL) {
         return NULL;
@@ -325,7 +339,7 @@ struct store *store_open(uv_loop_t *loop, const struct redis_address *address, c
     store->loop = loop;
     store->failed_last = &store->failed_first;
     struct redis_link_handler link = {store, on_link_up, on_link_down};
-    store->link = redis_link_open(loop, address, password, &link);
+    store->link = redis_link_open(loop, access, &link);
     if (store->link == NULL) {
         free(store);
         return NULL;

@@ -33,10 +33,9 @@ struct store_handler {
     void (*on_clock)(void *ctx, const struct clock_sample *sample);
 };
 
-/* NULL: no memory. Starts connecting. `prefix` is borrowed for the store's life. */
-struct store *store_open(uv_loop_t *loop, const struct redis_address *address, const char *password,
-                         const char *prefix, const struct log *log,
-                         const struct store_handler *handler);
+/* NULL: no memory. Starts connecting. `access` and `prefix` are borrowed for the store's life. */
+struct store *store_open(uv_loop_t *loop, const struct redis_access *access, const char *prefix,
+                         const struct log *log, const struct store_handler *handler);
 
 /* `epoch` is that of the map by which the shard owns the slot. */
 void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch);

@@ -34,7 +34,8 @@ struct store {
     uint32_t handles_open;
     uint32_t scripts_loading;
     char sha[STORE_SCRIPTS][SHA_TEXT_SIZE + 1];
-    char run_id[SHA_TEXT_SIZE + 1]; /* of the server we were connected to last */
+    char run_id[SHA_TEXT_SIZE + 1];  /* of the server we were connected to last */
+    char history[SHA_TEXT_SIZE + 1]; /* of what that server holds: its replication id */
     bool server_restarted;
     uint64_t clock_asked_ns; /* 0: no question outstanding */
     uint64_t refused_logged_ns;

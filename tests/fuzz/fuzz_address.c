@@ -35,12 +35,21 @@ static void redis_try(const char *url) {
         why_check();
         return;
     }
-    FUZZ_CHECK(address.host[0] != '\0');
-    FUZZ_CHECK(memchr(address.host, '\0', sizeof address.host) != NULL);
+    FUZZ_CHECK(address.place_count >= 1 && address.place_count <= REDIS_SENTINELS_MAX);
+    for (uint32_t i = 0; i < address.place_count; i++) {
+        const struct redis_place *place = &address.places[i];
+        char text[REDIS_PLACE_TEXT_BYTES];
+        FUZZ_CHECK(place->host[0] != '\0');
+        FUZZ_CHECK(memchr(place->host, '\0', sizeof place->host) != NULL);
+        FUZZ_CHECK(place->port >= 0 && place->port <= 65535);
+        redis_place_format(place, text);
+        FUZZ_CHECK(strlen(text) < sizeof text && text[0] != '\0');
+    }
+    FUZZ_CHECK(memchr(address.master, '\0', sizeof address.master) != NULL);
+    FUZZ_CHECK(address.place_count == 1 || address.master[0] != '\0');
     FUZZ_CHECK(memchr(address.user, '\0', sizeof address.user) != NULL);
     FUZZ_CHECK(strchr(address.user, ':') == NULL); /* a password */
-    FUZZ_CHECK(address.port >= 0 && address.port <= 65535);
-    FUZZ_CHECK((address.port == 0) == (address.host[0] == '/'));
+    FUZZ_CHECK(address.places[0].port != 0 || address.places[0].host[0] == '/');
     FUZZ_CHECK(address.database >= 0 && address.database <= 65535);
 }
 

@@ -233,7 +233,7 @@ def program(name):
 
 
 class Redis(Process):
-    def __init__(self, directory, port=None, aof=True, password=None, name="redis"):
+    def __init__(self, directory, port=None, aof=True, password=None, name="redis", args=()):
         self.port = port or free_ports()
         self.password = password
         data = os.path.join(directory, name + "-data")
@@ -243,7 +243,7 @@ class Redis(Process):
                 "--appendfsync", "everysec"]
         if password:
             argv += ["--requirepass", password]
-        super().__init__(name, argv, directory)
+        super().__init__(name, argv + list(args), directory)
 
     @property
     def url(self):
@@ -302,20 +302,26 @@ class Router(Process):
 
 
 class Cluster:
-    """with Cluster(nodes=2) as cluster: ... - ready to take when entered."""
+    """with Cluster(nodes=2) as cluster: ... - ready to take when entered.
 
-    def __init__(self, nodes=2, shards=2, plans=PLANS, slots=1024, node_args=(), router_args=()):
+    `redis` replaces the private one; nodes find it at `store_url`, with `node_env` in their
+    environment.
+    """
+
+    def __init__(self, nodes=2, shards=2, plans=PLANS, slots=1024, node_args=(), router_args=(),
+                 redis=None, store_url=None, node_env=None):
         self.directory = new_directory()
         self.plans, self.slots = plans, slots
-        self.redis = Redis(self.directory)
-        self.nodes = [Node(self.directory, "n%d" % (i + 1), self.redis.url, shards, node_args)
-                      for i in range(nodes)]
+        self.redis = redis or Redis(self.directory)
+        self.nodes = [Node(self.directory, "n%d" % (i + 1), store_url or self.redis.url, shards,
+                           node_args, node_env) for i in range(nodes)]
         self.router = Router(self.directory, self.nodes, router_args)
         self.processes = [self.router] + self.nodes + [self.redis]
 
     def __enter__(self):
         try:
-            self.redis.start()
+            if not self.redis.alive:
+                self.redis.start()
             for node in self.nodes:
                 node.start()
             self.router.start()

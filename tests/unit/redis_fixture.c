@@ -63,16 +63,16 @@ static void on_number(void *ctx, redisReply *reply) {
 
 static void open_at(struct user *user, const char *url, int database, const char *password) {
     const struct redis_link_handler handler = {.ctx = user, .on_up = on_up, .on_down = on_down};
-    struct redis_address address;
     char why[512];
     *user = (struct user){0};
     signal(SIGPIPE, SIG_IGN);
-    if (!redis_address_parse(url, &address, why, sizeof why))
+    if (!redis_address_parse(url, &user->access.address, why, sizeof why))
         fail_msg("%s", why);
     if (database != 0)
-        address.database = database;
+        user->access.address.database = database;
+    user->access.password = password;
     uv_loop_init(&user->loop);
-    user->link = redis_link_open(&user->loop, &address, password, &handler);
+    user->link = redis_link_open(&user->loop, &user->access, &handler);
     assert_non_null(user->link);
 }
 

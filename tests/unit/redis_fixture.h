@@ -9,6 +9,7 @@
 
 struct user {
     uv_loop_t loop;
+    struct redis_access access;
     struct redis_link *link;
     uint64_t ups, downs, downs_when_up;
     uint64_t replies, nulls; /* with something in them, and without */

@@ -93,18 +93,53 @@ static void redis_addresses_are_taken_apart(void **state) {
         char why[512] = "";
         if (!redis_address_parse(right[i].url, &address, why, sizeof why))
             fail_msg("%s: %s", right[i].url, why);
-        assert_string_equal(address.host, right[i].host);
+        assert_string_equal(address.places[0].host, right[i].host);
         assert_string_equal(address.user, right[i].user);
-        assert_int_equal(address.port, right[i].port);
+        assert_int_equal(address.places[0].port, right[i].port);
         assert_int_equal(address.database, right[i].database);
     }
+}
+
+static void sentinels_are_taken_apart(void **state) {
+    struct redis_address address;
+    char why[512] = "", text[REDIS_PLACE_TEXT_BYTES];
+    assert_true(redis_address_parse("redis+sentinel://app@s1,s2:5,[::1]:6/my-master/3", &address,
+                                    why, sizeof why));
+    assert_int_equal(address.place_count, 3);
+    static const char *const places[] = {"s1:26379", "s2:5", "[::1]:6"};
+    for (uint32_t i = 0; i < 3; i++) {
+        redis_place_format(&address.places[i], text);
+        assert_string_equal(text, places[i]);
+    }
+    assert_string_equal(address.master, "my-master");
+    assert_string_equal(address.user, "app");
+    assert_int_equal(address.database, 3);
+    assert_false(address.tls);
+
+    assert_true(redis_address_parse("rediss+sentinel://s/m", &address, why, sizeof why));
+    assert_true(address.tls);
+    assert_true(redis_address_parse("rediss://h/1", &address, why, sizeof why));
+    assert_true(address.tls);
+    assert_string_equal(address.master, "");
+    redis_place_format(&address.places[0], text);
+    assert_string_equal(text, "h:6379");
+    assert_true(redis_address_parse("unix:///run/redis", &address, why, sizeof why));
+    redis_place_format(&address.places[0], text);
+    assert_string_equal(text, "/run/redis");
 }
 
 static void what_is_no_redis_address_is_refused(void **state) {
     static const char *const wrong[][2] = {
         {"", "scheme"},
         {"127.0.0.1:6379", "scheme"},
-        {"rediss://h", "TLS"},
+        {"redis+sentinel://h", "name"},
+        {"redis+sentinel://h/", "name"},
+        {"redis+sentinel://a,,b/m", "host"},
+        {"redis+sentinel://a,b:x/m", "port"},
+        {"redis+sentinel://a/m/x", "database"},
+        {"redis+sentinel://1,2,3,4,5,6,7,8,9,10/m", "9 sentinels"},
+        {"redis+sentinel://u:hunter2@h/m", "password"},
+        {"redis+rediss://h", "scheme"},
         {"redis://", "host"},
         {"redis://:6379", "host"},
         {"redis://h:", "port"},
@@ -137,6 +172,7 @@ int main(void) {
         cmocka_unit_test(what_is_no_tcp_address_is_refused),
         cmocka_unit_test(loopback_is_known_in_every_form),
         cmocka_unit_test(redis_addresses_are_taken_apart),
+        cmocka_unit_test(sentinels_are_taken_apart),
         cmocka_unit_test(what_is_no_redis_address_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

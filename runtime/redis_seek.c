@@ -1,0 +1,150 @@
+#include "runtime/redis_seek.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/redis_link.h"
+
+/* Bytes of a reason, cut beyond. */
+#define SEEK_WHY_BYTES 200
+
+struct redis_seek {
+    uv_loop_t *loop;
+    const struct redis_address *sentinels;
+    struct redis_access access; /* of the sentinel being asked */
+    struct redis_link *link;    /* to it */
+    uv_timer_t timer;
+    uint32_t first, asked; /* sentinel number (first + asked) % count is being asked */
+    bool done;
+    redis_sought_fn on_sought;
+    void *ctx;
+    uint32_t parts_open; /* the timer and links that are not closed */
+    char why[SEEK_WHY_BYTES];
+};
+
+static uint32_t number_of(const struct redis_seek *seek) {
+    return (seek->first + seek->asked) % seek->sentinels->place_count;
+}
+
+static void part_closed(void *ctx) {
+    struct redis_seek *seek = ctx;
+    if (--seek->parts_open == 0)
+        free(seek);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    part_closed(handle->data);
+}
+
+static void link_end(struct redis_seek *seek) {
+    if (seek->link != NULL) {
+        redis_link_close(seek->link, part_closed, seek);
+        seek->link = NULL;
+    }
+}
+
+void redis_seek_cancel(struct redis_seek *seek) {
+    seek->done = true;
+    link_end(seek);
+    uv_close((uv_handle_t *)&seek->timer, on_timer_closed);
+}
+
+static void seek_end(struct redis_seek *seek, const struct redis_place *place) {
+    redis_seek_cancel(seek);
+    seek->on_sought(seek->ctx, place, number_of(seek), seek->why);
+}
+
+static void ask(struct redis_seek *seek);
+
+/* This sentinel does not know, or does not answer: on to the next. */
+static void seek_on(struct redis_seek *seek, const char *why) {
+    char place[REDIS_PLACE_TEXT_BYTES];
+    redis_place_format(&seek->sentinels->places[number_of(seek)], place);
+    snprintf(seek->why, sizeof seek->why, "%.60s: %s", place, why);
+    link_end(seek);
+    if (++seek->asked == seek->sentinels->place_count)
+        seek_end(seek, NULL);
+    else
+        ask(seek);
+}
+
+static bool place_read(const redisReply *reply, struct redis_place *place) {
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_STRING ||
+        reply->element[1]->type != REDIS_REPLY_STRING ||
+        reply->element[0]->len >= sizeof place->host)
+        return false;
+    snprintf(place->host, sizeof place->host, "%s", reply->element[0]->str);
+    place->port = (int)strtol(reply->element[1]->str, NULL, 10);
+    return place->host[0] != '\0' && place->port > 0 && place->port <= 65535;
+}
+
+static void on_answer(void *ctx, redisReply *reply) {
+    struct redis_seek *seek = ctx;
+    struct redis_place place;
+    if (seek->done || reply == NULL)
+        return; /* without an answer on_down follows */
+    if (place_read(reply, &place))
+        seek_end(seek, &place);
+    else if (reply->type == REDIS_REPLY_ERROR)
+        seek_on(seek, reply->str);
+    else
+        seek_on(seek, "this sentinel watches no master of that name");
+}
+
+static void on_up(void *ctx, struct redis_link *link) {
+    struct redis_seek *seek = ctx;
+    const char *name = seek->sentinels->master;
+    const char *argv[] = {"SENTINEL", "get-master-addr-by-name", name};
+    size_t sizes[] = {8, 23, strlen(name)};
+    if (!redis_link_send(link, 3, argv, sizes, on_answer, seek))
+        seek_on(seek, "no memory");
+}
+
+static void on_down(void *ctx, struct redis_link *link, bool was_up, const char *why) {
+    seek_on(ctx, why);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct redis_seek *seek = timer->data;
+    if (seek->link == NULL)
+        ask(seek); /* the first */
+    else
+        seek_on(seek, "no answer in time");
+}
+
+static void ask(struct redis_seek *seek) {
+    struct redis_link_handler handler = {seek, on_up, on_down};
+    seek->access.address.places[0] = seek->sentinels->places[number_of(seek)];
+    seek->link = redis_link_open(seek->loop, &seek->access, &handler);
+    if (seek->link == NULL) {
+        seek_on(seek, "no memory");
+        return;
+    }
+    seek->parts_open++;
+    uv_timer_start(&seek->timer, on_timer, REDIS_SENTINEL_MS, 0);
+}
+
+struct redis_seek *redis_seek_start(uv_loop_t *loop, const struct redis_access *access,
+                                    uint32_t first, redis_sought_fn on_sought, void *ctx) {
+    struct redis_seek *seek = calloc(1, sizeof *seek);
+    if (seek == NULL)
+        return NULL;
+    seek->loop = loop;
+    seek->sentinels = &access->address;
+    seek->access = (struct redis_access){
+        .address = {.place_count = 1, .tls = access->address.tls},
+        .password = access->sentinel_password,
+        .tls = access->tls,
+        .any_role = true,
+    };
+    seek->first = first;
+    seek->on_sought = on_sought;
+    seek->ctx = ctx;
+    seek->parts_open = 1;
+    uv_timer_init(loop, &seek->timer);
+    seek->timer.data = seek;
+    uv_timer_start(&seek->timer, on_timer, 0, 0);
+    return seek;
+}
