@@ -153,6 +153,34 @@ static void a_short_pause_is_no_loss(void **state) {
     redis_server_close(&server);
 }
 
+static void a_master_that_becomes_a_replica_is_down(void **state) {
+    struct redis_server server;
+    struct user user;
+    char command[320];
+    redis_server_open(&server, "");
+    user_open(&user, server.url, NULL);
+    user_wait(&user, &user.ups, 1);
+    assert_true(user_send(&user, "REPLICAOF", "127.0.0.1", "1", NULL)); /* of nobody */
+    assert_true(user_send(&user, "SET", "a", "b", NULL));
+    user_wait(&user, &user.downs, 1);
+    assert_int_equal(user.replies, 2); /* the refusal is an answer, and comes first */
+    assert_memory_equal(user.text, "READONLY", 8);
+    assert_non_null(strstr(user.why, "replica"));
+    user_wait(&user, &user.downs, 3);
+    assert_int_equal(user.ups, 1);
+    assert_non_null(strstr(user.why, "takes no writes"));
+
+    snprintf(command, sizeof command, "redis-cli -s %s replicaof no one >%s/log",
+             server.url + strlen("unix://"), server.dir);
+    assert_int_equal(system(command), 0);
+    user_wait(&user, &user.ups, 2);
+    assert_true(user_send(&user, "SET", "a", "b", NULL));
+    user_wait(&user, &user.replies, 3);
+    assert_string_equal(user.text, "OK");
+    user_close(&user);
+    redis_server_close(&server);
+}
+
 static void closing_answers_what_is_outstanding_at_once(void **state) {
     struct redis_server server;
     struct user user;
@@ -293,6 +321,7 @@ int main(void) {
         cmocka_unit_test(killed_it_answers_null_then_down_then_comes_back),
         cmocka_unit_test(restarts_in_a_row_are_survived),
         cmocka_unit_test(a_short_pause_is_no_loss),
+        cmocka_unit_test(a_master_that_becomes_a_replica_is_down),
         cmocka_unit_test(closing_answers_what_is_outstanding_at_once),
         cmocka_unit_test(handlers_may_close_the_link),
         cmocka_unit_test(a_refused_connection_is_noticed),
