@@ -29,8 +29,14 @@ uint32_t terminal_columns(void) {
 void progress_start(struct progress *progress, const struct settings *settings) {
     progress->settings = settings;
     progress->live = !settings->json && isatty(STDOUT_FILENO);
+    parked_start(&progress->parked, settings);
     progress->started_ms = time_monotonic_ms();
     progress->shown_ms = progress->live ? 0 : progress->started_ms;
+}
+
+void progress_end(struct progress *progress) {
+    progress->ended_ms = time_monotonic_ms();
+    parked_finish(&progress->parked);
 }
 
 void progress_batch(struct progress *progress, uint32_t slots, uint64_t buckets,
@@ -61,7 +67,8 @@ uint64_t progress_median_us(const struct progress *progress) {
 }
 
 double progress_seconds(const struct progress *progress) {
-    return (double)(time_monotonic_ms() - progress->started_ms) / 1e3;
+    uint64_t now_ms = progress->ended_ms != 0 ? progress->ended_ms : time_monotonic_ms();
+    return (double)(now_ms - progress->started_ms) / 1e3;
 }
 
 static void bar_write(const struct progress *progress, char out[BAR_MAX + 1]) {
@@ -79,17 +86,21 @@ static void text_write(const struct progress *progress, char *out, size_t capaci
     double seconds = progress_seconds(progress);
     double rate = seconds > 0 ? progress->done_slots / seconds : 0;
     uint32_t left = progress->total_slots - progress->done_slots;
-    char time_left[24] = "-";
+    char time_left[24] = "-", parked[64] = "";
     if (rate > 0) {
         snprintf(time_left, sizeof time_left, "%.1f s", left / rate);
     }
+    if (progress->parked.known) {
+        snprintf(parked, sizeof parked, ", %" PRIu64 " takes parked, longest %.1f ms",
+                 progress->parked.takes, (double)progress->parked.longest_us / 1e3);
+    }
     /* What matters most first: a narrow terminal cuts the end off. */
     snprintf(out, capacity,
-             "%u/%u slots, %s left, pause %.1f ms, longest %.1f ms, %.0f slots/s, %" PRIu64
+             "%u/%u slots, %s left, pause %.1f ms, longest %.1f ms%s, %.0f slots/s, %" PRIu64
              "/%" PRIu64 " buckets",
              progress->done_slots, progress->total_slots, time_left,
-             (double)progress_median_us(progress) / 1e3, (double)progress->longest_us / 1e3, rate,
-             progress->done_buckets, progress->total_buckets);
+             (double)progress_median_us(progress) / 1e3, (double)progress->longest_us / 1e3, parked,
+             rate, progress->done_buckets, progress->total_buckets);
 }
 
 void progress_show(struct progress *progress, bool always) {
@@ -100,6 +111,7 @@ void progress_show(struct progress *progress, bool always) {
     }
     char bar[BAR_MAX + 1], text[256];
     progress->shown_ms = now_ms;
+    parked_look(&progress->parked);
     text_write(progress, text, sizeof text);
     if (progress->live) {
         uint32_t columns = terminal_columns();

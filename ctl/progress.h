@@ -5,20 +5,21 @@
 #ifndef SLUICE_CTL_PROGRESS_H
 #define SLUICE_CTL_PROGRESS_H
 
-#include "ctl/command.h"
+#include "ctl/parked.h"
 
 /* Pauses that the median is taken of: one a batch, and every slot may be a batch of its own. */
 #define PAUSES_MAX 16384
 
 struct progress {
     const struct settings *settings;
-    bool live; /* a bar, drawn over itself */
-    uint64_t started_ms;
+    bool live;                     /* a bar, drawn over itself */
+    uint64_t started_ms, ended_ms; /* ended: 0 until then */
     uint64_t shown_ms;
     uint32_t total_slots, done_slots;
     uint64_t total_buckets, done_buckets;
     uint32_t pause_count;
     uint64_t longest_us;
+    struct parked parked;
     uint64_t pauses_us[PAUSES_MAX];
 };
 
@@ -27,6 +28,9 @@ void progress_start(struct progress *progress, const struct settings *settings);
 /* A batch has moved, and its slots were sealed that long. */
 void progress_batch(struct progress *progress, uint32_t slots, uint64_t buckets,
                     uint64_t sealed_us);
+
+/* No more batches come: the clock stops, and what is still parked is waited for. */
+void progress_end(struct progress *progress);
 
 /* Shows where things are, if it is time to; `always` on the last look. */
 void progress_show(struct progress *progress, bool always);

@@ -158,6 +158,13 @@ static void summary_json(const struct mover *mover, enum mover_end end, json_t *
                   "median_pause_us", (json_int_t)progress_median_us(progress), "longest_pause_us",
                   (json_int_t)progress->longest_us, "epoch",
                   (json_int_t)mover->cluster->least.number, "plan", plan);
+    if (document != NULL && progress->parked.known) {
+        const struct parked *parked = &progress->parked;
+        json_object_set_new(document, "parked",
+                            json_pack("{s:I, s:I, s:I}", "takes", (json_int_t)parked->takes,
+                                      "median_us", (json_int_t)parked->median_us, "longest_us",
+                                      (json_int_t)parked->longest_us));
+    }
     if (document != NULL && end == MOVER_FAILED) {
         json_object_set_new(document, "failure", json_string(mover->failure));
     }
@@ -178,6 +185,11 @@ static void summary_print(const struct mover *mover, enum mover_end end) {
            progress->total_slots, progress->done_buckets, progress_seconds(progress),
            (double)progress_median_us(progress) / 1e3, (double)progress->longest_us / 1e3,
            mover->cluster->least.number);
+    if (progress->parked.known) {
+        printf("parked  %" PRIu64 " takes at the router; %.1f ms median, %.1f ms longest\n",
+               progress->parked.takes, (double)progress->parked.median_us / 1e3,
+               (double)progress->parked.longest_us / 1e3);
+    }
     fflush(stdout);
 }
 
@@ -191,6 +203,7 @@ static enum exit_code run(struct mover *mover, json_t *plan) {
     progress_start(&mover->progress, settings);
     end = mover_run(mover);
     job_end(mover, end);
+    progress_end(&mover->progress);
     mover->cluster->quiet = false;
     if (settings->json) {
         summary_json(mover, end, json_incref(plan));

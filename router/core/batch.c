@@ -84,25 +84,33 @@ static uint32_t batch_find(const struct router *router, uint32_t link, uint32_t 
 
 /* --- sending -------------------------------------------------------------------------------- */
 
-/* Sends the first `count` items of a link's queue as one request. */
-static void batch_send(struct router *router, uint32_t link, struct queue *queue, uint32_t count) {
-    uint32_t index = batch_take(router, link);
+/* What would overtake others of its key goes behind them instead. True if an item is left. */
+static bool queue_first(struct router *router, struct queue *queue) {
+    while (queue->count > 0 && line_holds(router, queue->first)) {
+        line_wait(router, queue->first);
+    }
+    return queue->count > 0;
+}
+
+/* Sends up to `most` items of a link's queue, which has one at least, as one request. */
+static void batch_send(struct router *router, uint32_t link, struct queue *queue, uint32_t most) {
+    uint32_t index = batch_take(router, link), count = 0;
     struct router_batch *send = &router->sends[router->send_count++];
     *send = (struct router_batch){.link = link,
                                   .id = batch_id(router, index),
                                   .verb = router->items[queue->first].verb,
                                   .many = router->items[queue->first].verb == VERB_TAKE,
-                                  .takes = &router->send_takes[router->send_take_count],
-                                  .count = count};
-    router->batches[index].count = count;
-    for (uint32_t i = 0; i < count; i++) {
+                                  .takes = &router->send_takes[router->send_take_count]};
+    while (count < most && queue_first(router, queue)) {
         uint32_t at = queue->first;
         struct item *item = &router->items[at];
-        item->position = i;
+        item->position = count++;
         item->refusal = CODE_OK;
         item_move(router, at, ITEM_SENT, index);
         router->send_takes[router->send_take_count++] = &item->take;
     }
+    send->count = count;
+    router->batches[index].count = count;
     router->counters.batches++;
     router->counters.batch_items += count;
 }
@@ -116,12 +124,10 @@ static bool can_send(const struct router *router, const struct shard_link *link)
 static void batches_form_of(struct router *router, uint32_t index) {
     struct shard_link *link = &router->links[index];
     while (link->takes.count + link->singles.count > 0 && can_send(router, link)) {
-        if (link->takes.count > 0) {
-            uint32_t count = link->takes.count;
-            batch_send(router, index, &link->takes,
-                       count < TAKES_PER_REQUEST_MAX ? count : TAKES_PER_REQUEST_MAX);
+        if (queue_first(router, &link->takes)) {
+            batch_send(router, index, &link->takes, TAKES_PER_REQUEST_MAX);
         }
-        if (link->singles.count > 0 && can_send(router, link)) {
+        if (queue_first(router, &link->singles) && can_send(router, link)) {
             batch_send(router, index, &link->singles, 1);
         }
     }
@@ -169,10 +175,10 @@ static void item_moved(struct router *router, uint32_t index, const struct moved
     uint32_t link = link_of_hash(router, item->hash);
     if (link != INDEX_NONE && link != item->link) {
         router->counters.retries++;
-        item_route(router, index);
+        line_pass(router, index);
         return;
     }
-    item_back_off(router, index, CODE_MOVED);
+    line_refuse(router, index, CODE_MOVED);
 }
 
 static void item_answered(struct router *router, uint32_t index,
@@ -190,11 +196,11 @@ static void item_answered(struct router *router, uint32_t index,
         break;
     case CODE_UNAVAILABLE:
         router->counters.shard_unavailable++;
-        item_back_off(router, index, code);
+        line_refuse(router, index, code);
         break;
     case CODE_OVERLOADED:
         router->counters.shard_overloaded++;
-        item_back_off(router, index, code);
+        line_refuse(router, index, code);
         break;
     default:
         item_finish(router, index, &verdict->take, item->text);
@@ -206,7 +212,7 @@ static void item_answered(struct router *router, uint32_t index,
 static void batch_retry(struct router *router, uint32_t index) {
     struct batch *batch = &router->batches[index];
     while (batch->items.count > 0) {
-        item_back_off(router, batch->items.first, CODE_OK);
+        line_refuse(router, batch->items.first, CODE_OK);
     }
 }
 

@@ -2,26 +2,6 @@
 
 #include "router/core/state.h"
 
-/* --- trying again --------------------------------------------------------------------------- */
-
-void item_back_off(struct router *router, uint32_t index, enum code refusal) {
-    struct item *item = &router->items[index];
-    uint64_t wait_ns = RETRY_FIRST_NS;
-    for (uint32_t i = 0; i < item->attempts && wait_ns < RETRY_LAST_NS; i++) {
-        wait_ns *= 2;
-    }
-    if (wait_ns > RETRY_LAST_NS) {
-        wait_ns = RETRY_LAST_NS;
-    }
-    if (refusal == CODE_OVERLOADED && wait_ns < RETRY_OVERLOADED_NS) {
-        wait_ns = RETRY_OVERLOADED_NS;
-    }
-    item->attempts++;
-    item->refusal = refusal;
-    item->retry_at_ns = router->now_ns + wait_ns;
-    item_move(router, index, ITEM_BACKOFF, INDEX_NONE);
-}
-
 /* --- giving up ------------------------------------------------------------------------------ */
 
 /* The policy that a learned view states for the take; false if the plan it names does not exist. A
@@ -93,15 +73,14 @@ void deadlines_run(struct router *router) {
     uint32_t index;
     while ((index = wheel_pop(&router->wheel, router->now_ns)) != WHEEL_NONE) {
         struct item *item = &router->items[index];
-        bool waits = item->state == ITEM_BACKOFF && item->retry_at_ns < item->deadline_ns;
+        bool waits = item->state == ITEM_BACKOFF;
         if (router->now_ns >= item->deadline_ns) {
             item_expire(router, index);
-        } else if (waits && router->now_ns >= item->retry_at_ns) {
-            router->counters.retries++;
-            item_route(router, index);
-        } else {
-            /* It was further away than the wheel is long when it was set. */
-            wheel_set(&router->wheel, index, waits ? item->retry_at_ns : item->deadline_ns);
+        } else if (!waits || !line_due(router, index)) {
+            /* It was further away than the wheel is long when it was set, or it is no longer the
+             * first of its line. */
+            wheel_set(&router->wheel, index,
+                      waits ? line_wake_ns(router, index) : item->deadline_ns);
         }
     }
 }

@@ -21,6 +21,26 @@ static void queue_append(struct router *router, struct queue *queue, uint32_t in
     queue->count++;
 }
 
+/* Into the middle of a queue; `before` INDEX_NONE: first of all. */
+static void queue_insert(struct router *router, struct queue *queue, uint32_t index,
+                         uint32_t before) {
+    struct item *item = &router->items[index];
+    if (before == queue->last) {
+        queue_append(router, queue, index);
+        return;
+    }
+    uint32_t after = before == INDEX_NONE ? queue->first : router->items[before].next;
+    item->previous = before;
+    item->next = after;
+    router->items[after].previous = index;
+    if (before == INDEX_NONE) {
+        queue->first = index;
+    } else {
+        router->items[before].next = index;
+    }
+    queue->count++;
+}
+
 static void queue_remove(struct router *router, struct queue *queue, uint32_t index) {
     struct item *item = &router->items[index];
     assert(queue->count > 0);
@@ -46,9 +66,9 @@ static void queue_remove(struct router *router, struct queue *queue, uint32_t in
 /* The picture above enum item_state, as a table. PARKED and READY also move to themselves: another
  * link. */
 static const uint8_t allowed_moves[] = {
-    [ITEM_FREE] = MOVE(PARKED) | MOVE(READY),
-    [ITEM_PARKED] = MOVE(PARKED) | MOVE(READY) | MOVE(DONE),
-    [ITEM_READY] = MOVE(PARKED) | MOVE(READY) | MOVE(SENT) | MOVE(DONE),
+    [ITEM_FREE] = MOVE(PARKED) | MOVE(READY) | MOVE(BACKOFF),
+    [ITEM_PARKED] = MOVE(PARKED) | MOVE(READY) | MOVE(BACKOFF) | MOVE(DONE),
+    [ITEM_READY] = MOVE(PARKED) | MOVE(READY) | MOVE(SENT) | MOVE(BACKOFF) | MOVE(DONE),
     [ITEM_SENT] = MOVE(PARKED) | MOVE(READY) | MOVE(BACKOFF) | MOVE(DONE),
     [ITEM_BACKOFF] = MOVE(PARKED) | MOVE(READY) | MOVE(DONE),
     [ITEM_DONE] = MOVE(FREE),
@@ -65,7 +85,7 @@ static struct queue *queue_of(struct router *router, const struct item *item) {
     case ITEM_SENT:
         return &router->batches[item->batch].items;
     case ITEM_BACKOFF:
-        return &router->backoff;
+        return line_queue(router, item);
     case ITEM_FREE:
     case ITEM_DONE:
         break;
@@ -73,16 +93,20 @@ static struct queue *queue_of(struct router *router, const struct item *item) {
     return NULL;
 }
 
-/* While an item backs off its timer says when to try again, else when to give up. */
+/* While an item waits in its line its timer may say when to try again, else when to give up. */
 static void timer_follow(struct router *router, uint32_t index, enum item_state before) {
     const struct item *item = &router->items[index];
     if (item->state == ITEM_DONE) {
         wheel_clear(&router->wheel, index);
-    } else if (item->state == ITEM_BACKOFF && item->retry_at_ns < item->deadline_ns) {
-        wheel_set(&router->wheel, index, item->retry_at_ns);
+    } else if (item->state == ITEM_BACKOFF) {
+        wheel_set(&router->wheel, index, line_wake_ns(router, index));
     } else if (before == ITEM_FREE || before == ITEM_BACKOFF) {
         wheel_set(&router->wheel, index, item->deadline_ns);
     }
+}
+
+static bool waits(enum item_state state) {
+    return state == ITEM_PARKED || state == ITEM_BACKOFF;
 }
 
 void item_move(struct router *router, uint32_t index, enum item_state state, uint32_t place) {
@@ -100,11 +124,26 @@ void item_move(struct router *router, uint32_t index, enum item_state state, uin
         item->batch = place;
     }
     struct queue *entered = queue_of(router, item);
-    if (entered != NULL) {
+    if (entered != NULL && state == ITEM_BACKOFF) {
+        queue_insert(router, entered, index, line_place(router, index));
+    } else if (entered != NULL) {
         queue_append(router, entered, index);
     }
+    router->counters.pending_parked -= waits(before);
+    router->counters.pending_parked += waits(state);
     if (state != ITEM_FREE) {
         timer_follow(router, index, before);
+    }
+    if (before == ITEM_BACKOFF || state == ITEM_BACKOFF) {
+        line_changed(router, index);
+    }
+}
+
+void item_park(struct router *router, uint32_t index) {
+    struct item *item = &router->items[index];
+    if (item->parked_at_ns == 0) {
+        item->parked_at_ns = router->now_ns > 0 ? router->now_ns : 1;
+        router->counters.parked++;
     }
 }
 
@@ -163,7 +202,9 @@ void jobs_reclaim(struct router *router) {
 static void item_fill(struct router *router, struct item *item, enum verb verb,
                       const struct take *take) {
     item->verb = verb;
-    item->attempts = 0;
+    item->refused = item->ahead = false;
+    item->parked_at_ns = 0;
+    item->arrival = ++router->arrivals;
     item->refusal = CODE_OK;
     item->text[0] = '\0';
     item->take = *take;
@@ -226,6 +267,10 @@ void item_finish(struct router *router, uint32_t index, const struct take_result
                  const char *text) {
     struct item *item = &router->items[index];
     item_move(router, index, ITEM_DONE, INDEX_NONE);
+    if (item->parked_at_ns != 0) {
+        histogram_add(&router->parked_us, (router->now_ns - item->parked_at_ns) / 1000);
+    }
+    line_leave(router, index);
     item->result = (struct router_result){.take = *take, .text = text};
     router->counters.errors += take->code != CODE_OK;
     struct job *job = &router->jobs[item->job];

@@ -18,7 +18,12 @@ uint32_t link_of_hash(const struct router *router, uint64_t hash) {
 
 void item_route(struct router *router, uint32_t index) {
     uint32_t link = link_of_hash(router, router->items[index].hash);
+    if (line_holds(router, index)) {
+        line_wait(router, index);
+        return;
+    }
     if (link == INDEX_NONE || !router->links[link].up) {
+        item_park(router, index);
         item_move(router, index, ITEM_PARKED, link);
         router->refresh_map = true;
         return;
@@ -31,20 +36,6 @@ void item_route(struct router *router, uint32_t index) {
 static void queue_route(struct router *router, struct queue *queue) {
     for (uint32_t left = queue->count; left > 0; left--) {
         item_route(router, queue->first);
-    }
-}
-
-/* An item that backs off need not wait on if its key has another owner than the one that refused
- * it. */
-static void backoff_route(struct router *router) {
-    for (uint32_t index = router->backoff.first; index != INDEX_NONE;) {
-        struct item *item = &router->items[index];
-        uint32_t next = item->next;
-        uint32_t link = link_of_hash(router, item->hash);
-        if (link != INDEX_NONE && link != item->link) {
-            item_route(router, index);
-        }
-        index = next;
     }
 }
 
@@ -66,15 +57,16 @@ static void link_order(struct router *router, enum router_link_order_kind kind, 
         .endpoint = kind == ROUTER_LINK_CLOSE ? NULL : &router->links[index].endpoint};
 }
 
-/* What waited for the link, or was on it, goes elsewhere or waits for it to come back. */
+/* What was on the link, and then what waited for it, goes elsewhere or waits for it to come back.
+ */
 static void link_lose(struct router *router, uint32_t index) {
     struct shard_link *link = &router->links[index];
     link->up = false;
     router->counters.links_lost++;
     router->refresh_map = true;
+    batches_lose(router, index);
     queue_route(router, &link->takes);
     queue_route(router, &link->singles);
-    batches_lose(router, index);
 }
 
 static void link_drop(struct router *router, uint32_t index) {
@@ -179,7 +171,7 @@ static void link_add(struct router *router, uint32_t index, const struct endpoin
 }
 
 /* Items go by the new map from here on, but not before every shard has its link: all that was not
- * sent is parked meanwhile. */
+ * sent is parked meanwhile. What waited before it was released waits again, in its old place. */
 static void links_park_all(struct router *router) {
     for (uint32_t i = 0; i < router->options.links_max; i++) {
         struct queue *queues[] = {&router->links[i].takes, &router->links[i].singles,
@@ -189,6 +181,11 @@ static void links_park_all(struct router *router) {
                 item_move(router, queues[j]->first, ITEM_PARKED, INDEX_NONE);
             }
         }
+    }
+    for (uint32_t index = router->parked.first; index != INDEX_NONE;) {
+        uint32_t next = router->items[index].next;
+        line_return(router, index);
+        index = next;
     }
 }
 
@@ -243,5 +240,5 @@ void view_adopt(struct router *router, const struct map *map, const struct plan_
         shard_link_settle(router, i);
     }
     queue_route(router, &router->parked);
-    backoff_route(router);
+    lines_follow_map(router);
 }

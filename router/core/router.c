@@ -27,6 +27,9 @@ static struct router *block_lay_out(struct block *block, const struct router_opt
     to->batches = block_piece(block, BATCHES_MAX, sizeof *to->batches);
     to->links = block_piece(block, links, sizeof *to->links);
     to->link_of_shard = block_piece(block, SHARDS_MAX, sizeof *to->link_of_shard);
+    to->lines = block_piece(block, items, sizeof *to->lines);
+    to->line_bucket_count = line_bucket_count(options->items_max);
+    to->line_buckets = block_piece(block, to->line_bucket_count, sizeof *to->line_buckets);
     to->wheel.nodes = block_piece(block, items, sizeof *to->wheel.nodes);
     to->wheel.first = block_piece(block, WHEEL_STEPS, sizeof *to->wheel.first);
     to->wheel.filled = block_piece(block, WHEEL_STEPS / 64, sizeof *to->wheel.filled);
@@ -56,9 +59,10 @@ struct router *router_init(void *memory, const struct router_options *options) {
     router->item_free = INDEX_NONE;
     router->job_free = INDEX_NONE;
     router->dirty_first = INDEX_NONE;
+    router->line_free = INDEX_NONE;
+    router->busy_first = INDEX_NONE;
     router->answered_jobs = INDEX_NONE;
     item_queue_init(&router->parked);
-    item_queue_init(&router->backoff);
     for (uint32_t i = 0; i < options->links_max; i++) {
         router->links[i].oldest = INDEX_NONE;
         router->links[i].newest = INDEX_NONE;
@@ -160,6 +164,10 @@ void router_step(struct router *router, const struct router_event *event,
 
 const struct router_counters *router_counters(const struct router *router) {
     return &router->counters;
+}
+
+const struct histogram *router_parked_us(const struct router *router) {
+    return &router->parked_us;
 }
 
 const struct map *router_map(const struct router *router) {

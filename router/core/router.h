@@ -16,6 +16,9 @@
  *   - each REQUEST is answered exactly once, in the update of its own step or of a later one;
  *   - answered at <= deadline + 1 ms + how late the TURN event of that time comes;
  *   - the results of a take_many are as many as its takes and in their order;
+ *   - takes of one key that wait, since their shard did not decide them, are sent once more in the
+ *     order in which they came, and one that comes meanwhile is sent behind them;
+ *   - takes that wait <= items_max: they are among those pending, and full is OVERLOADED;
  *   - batches outstanding of a link <= batches_per_link_max, items waiting <= items_max;
  *   - a take is sent again only if its shard refused to decide it or the link was lost before the
  *     answer came. In the second case it may have been charged already and is then charged twice;
@@ -30,6 +33,7 @@
 #include "proto/plan.h"
 #include "proto/reply.h"
 #include "proto/take.h"
+#include "router/core/histogram.h"
 
 /* Takes, peeks and refunds that wait or are being decided, of all clients together. A quarter of a
  * second (the default deadline) at 260,000 takes/s with every shard silent; about 50 MB when full.
@@ -181,7 +185,7 @@ struct router_update {
 
 /* --- what can be asked of it --------------------------------------------------------------- */
 
-/* X(name): counted since init, but for the last three, which tell how many there are now. */
+/* X(name): counted since init, but for the last four, which tell how many there are now. */
 #define ROUTER_COUNTERS(X)                                                                         \
     X(requests) /* of clients, refused ones too */                                                 \
     X(takes)    /* in them; a take_many counts each */                                             \
@@ -192,7 +196,8 @@ struct router_update {
     X(batches)     /* sent to shards */                                                            \
     X(batch_items) /* in them */                                                                   \
     X(retries)     /* items sent, or parked to be sent, once more */                               \
-    X(moved)       /* items that a shard answered MOVED */                                         \
+    X(parked) /* items that had to wait: not decided where they were sent, or no shard there */    \
+    X(moved)  /* items that a shard answered MOVED */                                              \
     X(shard_unavailable)                                                                           \
     X(shard_overloaded)                                                                            \
     X(overloaded)     /* requests refused because too many waited */                               \
@@ -207,7 +212,8 @@ struct router_update {
     X(views)        /* maps and plans adopted */                                                   \
     X(pending_items)                                                                               \
     X(pending_requests)                                                                            \
-    X(pending_batches)
+    X(pending_batches)                                                                             \
+    X(pending_parked) /* of pending_items: those that wait */
 
 struct router_counters {
 #define X(name) uint64_t name;
@@ -232,6 +238,9 @@ void router_step(struct router *router, const struct router_event *event,
                  struct router_update *update);
 
 const struct router_counters *router_counters(const struct router *router);
+
+/* Microseconds from when items first had to wait until they were answered. */
+const struct histogram *router_parked_us(const struct router *router);
 
 /* The map in use, NULL: none yet. The plans in use, NULL: none yet. */
 const struct map *router_map(const struct router *router);

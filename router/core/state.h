@@ -9,15 +9,17 @@
  *       ^     link down     ^                                    | |
  *       |                   |   time, view       refused:        | |
  *       +-------------------+-------------- BACKOFF <------------+ |
- *       |                   |               moved, link lost       | result, error
+ *       |                   |               moved, sealed          | result, error
  *       +-------------------+--------------------------------------+--------> DONE
  *
  *    Every state but FREE and DONE ends in DONE at the deadline; DONE ends in FREE in the step
- * after the job's answer.
+ * after the job's answer. An item that is not sent yet goes to BACKOFF as well if others of its
+ * line (see struct line) wait there.
  */
 #ifndef SLUICE_ROUTER_CORE_STATE_H
 #define SLUICE_ROUTER_CORE_STATE_H
 
+#include "router/core/histogram.h"
 #include "router/core/router.h"
 #include "router/core/wheel.h"
 
@@ -44,19 +46,47 @@ struct item {
     enum verb verb;
     uint32_t next, previous; /* in its state's queue; FREE: next in the pool */
     uint32_t job, job_next;
-    uint32_t link;     /* PARKED, READY, SENT: its link; BACKOFF: that which refused it */
+    uint32_t link;     /* PARKED, READY, SENT: its link */
     uint32_t batch;    /* SENT */
     uint32_t position; /* SENT: in its batch */
-    uint32_t attempts; /* refusals so far, for the back-off */
+    bool refused;      /* sent before, and not decided */
+    bool ahead;        /* counted in `ahead` of its line, if `turn` is the line's */
+    uint64_t turn;
     enum code refusal; /* the newest answer, if that was to try again later; else OK */
     uint64_t hash;     /* of its key */
+    uint64_t arrival;  /* 1 for the first item ever, and so on */
     uint64_t deadline_ns;
-    uint64_t retry_at_ns;        /* BACKOFF */
+    uint64_t parked_at_ns;       /* when it first had to wait; 0: it never had to */
     struct take take;            /* points into key and plan_name */
     struct router_result result; /* DONE */
     uint8_t key[KEY_BYTES_MAX];
     char plan_name[NAME_BYTES_MAX];
     char text[FAULT_TEXT_BYTES_MAX]; /* of the newest error a shard gave; "" without one */
+};
+
+/*
+ * The items of one key, while any of them waits in BACKOFF or is sent once more: they are released
+ * together, in the order in which they came, and whatever comes meanwhile waits behind them. So no
+ * take overtakes another of its key that waits.
+ *
+ *          refused                       time, view
+ *    none ---------> waiting > 0 ------------------------> ahead > 0 ----> none
+ *                         ^                                    |   all decided: those that
+ *                         +------------------------------------+   came meanwhile are released
+ *                                    some refused again
+ */
+struct line {
+    uint64_t hash;           /* of the key */
+    struct queue waiting;    /* BACKOFF */
+    uint32_t ahead;          /* released, and neither decided nor refused again */
+    uint64_t turn;           /* items that were released in another turn are no longer `ahead` */
+    uint32_t attempts;       /* releases that were refused, for the back-off */
+    uint32_t link;           /* that refused them, or that they were released to */
+    uint32_t placed;         /* the item that was put in last */
+    uint32_t next, previous; /* among all lines; next free one */
+    uint32_t chain;          /* the next of its bucket, plus 1; 0: none */
+    bool refused;            /* since the last release, or the first time: retry_at_ns counts */
+    uint64_t retry_at_ns;
 };
 
 struct job {
@@ -108,8 +138,13 @@ struct router {
     uint32_t job_free, job_fresh;
     uint32_t batch_first_free, batch_last_free; /* first come, first served: ids return late */
 
-    struct queue parked;  /* PARKED: no owner is known */
-    struct queue backoff; /* BACKOFF */
+    uint64_t arrivals;   /* items so far */
+    struct queue parked; /* PARKED: no owner is known */
+    struct line *lines;
+    uint32_t *line_buckets; /* the first of each, plus 1; 0: none */
+    uint32_t line_bucket_count, line_free, line_fresh, busy_first;
+    uint64_t line_turns;
+    struct histogram parked_us;
     uint32_t dirty_first;
     struct wheel wheel;
 
@@ -165,6 +200,51 @@ void links_check_silence(struct router *router);
 void shard_link_settle(struct router *router, uint32_t index);
 void shard_link_mark_dirty(struct router *router, uint32_t index);
 
+/* --- line.c: items of a key in the order in which they came ---------------------------------- */
+
+/* Buckets that lines are found by: a power of two. */
+uint32_t line_bucket_count(uint32_t items_max);
+
+/* The items that wait in the line of that one. */
+struct queue *line_queue(const struct router *router, const struct item *item);
+
+/* The item behind which that one belongs in its line, by arrival; INDEX_NONE: it is the first. */
+uint32_t line_place(struct router *router, uint32_t index);
+
+/* Takes the item back into its line, if it was released from there and is not sent yet. */
+void line_return(struct router *router, uint32_t index);
+
+/* The item must wait behind others of its line. */
+bool line_holds(const struct router *router, uint32_t index);
+
+/* Into its line, by its arrival. */
+void line_wait(struct router *router, uint32_t index);
+
+/* The same after a refusal: the line is released in a while, which depends on what was said and on
+ * how often. */
+void line_refuse(struct router *router, uint32_t index, enum code refusal);
+
+/* Sends the refused item elsewhere at once, unless it must wait behind others. */
+void line_pass(struct router *router, uint32_t index);
+
+/* When the waiting item wants a timer: at its deadline, or sooner to release the line. */
+uint64_t line_wake_ns(const struct router *router, uint32_t index);
+
+/* The waiting item's line may be released now. True if it was. */
+bool line_due(struct router *router, uint32_t index);
+
+/* The item has left BACKOFF or come there. */
+void line_changed(struct router *router, uint32_t index);
+
+/* The item is decided, or given up. */
+void line_leave(struct router *router, uint32_t index);
+
+/* A new map: lines that have another owner than the one that refused them are released. */
+void lines_follow_map(struct router *router);
+
+/* The item has to wait, from now on if it had not before. */
+void item_park(struct router *router, uint32_t index);
+
 /* --- batch.c: what goes to shards, and what comes back -------------------------------------- */
 
 void batches_init(struct router *router);
@@ -175,9 +255,6 @@ void batch_reply(struct router *router, const struct router_event *event);
 void batches_lose(struct router *router, uint32_t link);
 
 /* --- deadline.c: what time does -------------------------------------------------------------- */
-
-/* Waits before the item is tried again, by what the shard said. */
-void item_back_off(struct router *router, uint32_t index, enum code refusal);
 
 /* Runs the timers that are due. */
 void deadlines_run(struct router *router);

@@ -32,6 +32,7 @@ struct status {
     struct status_loop loops[ROUTER_LOOPS_MAX];
     uint64_t epoch, slots, plans_version; /* the oldest of any loop */
     struct router_counters counters;      /* sums */
+    struct histogram parked_us;
     uint64_t requests_bad, map_polls;
     uint32_t link_count, link_capacity;
     struct status_link *links;
@@ -48,7 +49,8 @@ struct status_asker {
 bool status_add(struct status *status, const struct router_shell *shell);
 void status_fini(struct status *status);
 
-/* {"program", "version", "epoch", "slots", "plans_version", "loops", "links", "counters"} */
+/* {"program", "version", "epoch", "slots", "plans_version", "loops", "links", "counters",
+ * "parked_us"} */
 void status_write(const struct status *status, struct writer *writer);
 
 /* The view as it was learned; false, and nothing written, if there is none yet. */

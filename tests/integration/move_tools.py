@@ -189,14 +189,27 @@ def over_bound(records, burst, lost=()):
 
 def short_changed(records, burst):
     """Keys that were refused although not all of their burst had been granted: [(index, granted)].
-    Holds if nothing went unanswered or was decided by policy."""
+    Holds of keys of which nothing went unanswered or was decided by policy."""
+    granted, refused, open_keys = {}, set(), set()
+    for _, _, at, outcome in records:
+        if outcome == GRANTED:
+            granted[at] = granted.get(at, 0) + 1
+        elif outcome == REFUSED:
+            refused.add(at)
+        else:
+            open_keys.add(at)
+    return [(at, granted.get(at, 0)) for at in refused - open_keys if granted.get(at, 0) < burst]
+
+
+def at_bound(records, burst):
+    """How many keys were granted their whole burst, and refused more."""
     granted, refused = {}, set()
     for _, _, at, outcome in records:
         if outcome == GRANTED:
             granted[at] = granted.get(at, 0) + 1
         elif outcome == REFUSED:
             refused.add(at)
-    return [(at, granted.get(at, 0)) for at in refused if granted.get(at, 0) < burst]
+    return sum(1 for at in refused if granted.get(at, 0) >= burst)
 
 
 # --- moving -----------------------------------------------------------------------------------
@@ -273,7 +286,7 @@ def placement(cluster_map, weights=None):
     return moves
 
 
-def move(cluster, cluster_map, slots, to, within_s=10):
+def move(cluster, cluster_map, slots, to, within_s=10, patient=False):
     """slots.move at the node that owns them, which is read from the map. Tries again if another
     handover is under way there, or another change of the map came first. Returns the result."""
     source = node_of(cluster_map, owner_list(cluster_map)[slots[0]])
@@ -289,7 +302,9 @@ def move(cluster, cluster_map, slots, to, within_s=10):
                 return control.call("slots.move", slots, cluster_map["nodes"][target[0]][0],
                                     target[1], timeout_s=max(within_s, 5))
             except RpcError as error:
-                if error.code not in ("OVERLOADED", "CONFLICT") or time.monotonic() > end:
+                # UNAVAILABLE: the target or the store was slow; nothing moved.
+                again = ("OVERLOADED", "CONFLICT") + (("UNAVAILABLE",) if patient else ())
+                if error.code not in again or time.monotonic() > end:
                     raise
                 time.sleep(0.01)
 
@@ -318,7 +333,7 @@ def rebalance(cluster, weights=None, batch=MOVE_SLOTS):
     moved, sealed = 0, []
     for (_, to), slots in sorted(batches.items()):
         for at in range(0, len(slots), batch):
-            result = move(cluster, cluster_map, slots[at:at + batch], to)
+            result = move(cluster, cluster_map, slots[at:at + batch], to, patient=True)
             moved += result["moved"]
             sealed.append(result["sealed_us"] / 1e6)
     return moved, sealed
@@ -326,6 +341,34 @@ def rebalance(cluster, weights=None, batch=MOVE_SLOTS):
 
 def median(values):
     return sorted(values)[len(values) // 2]
+
+
+def router_status(cluster, router=None):
+    with (router or cluster.router).connect() as connection:
+        return connection.call("cluster.status")
+
+
+class Parked:
+    """What a router tells of parked takes, from here to finish()."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.start = router_status(cluster)
+
+    def finish(self):
+        end = wait_for("nothing is parked any more", lambda: next(
+            (s for s in [router_status(self.cluster)] if s["counters"]["pending_parked"] == 0), None))
+        before = dict(map(tuple, self.start["parked_us"]))
+        added = [(at_most, count - before.get(at_most, 0)) for at_most, count in end["parked_us"]]
+        self.count = end["counters"]["parked"] - self.start["counters"]["parked"]
+        assert self.count == sum(count for _, count in added), (self.count, added)
+        self.longest_ms = max([at_most for at_most, count in added if count] or [0]) / 1000
+        below, self.median_ms = 0, 0.0
+        for at_most, count in added:
+            if below * 2 < self.count:
+                self.median_ms = at_most / 1000
+            below += count
+        return self
 
 
 def say_sealed(what, moved, sealed, took_s):

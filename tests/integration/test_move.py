@@ -11,11 +11,12 @@ import threading
 import time
 import unittest
 
-from harness import (HOUR_MS, PLANS, QUICK, SLOW, SMOKE, SOAK, Cluster, Node, RpcError, say,
-                     wait_for)
-from move_tools import (DEGRADED, GRANTED, REFUSED, UNANSWERED, MoveLoad, events, halt,
-                        key_of_each_slot, move, newest_map, node_of, over_bound, owner_list, rebalance, say_sealed,
-                        set_weight, short_changed, slots_by_node, wait_answered, wait_in_map)
+from harness import (HOUR_MS, PLANS, QUICK, SLOW, SMOKE, SOAK, Cluster, Node, RpcError, metronome,
+                     say, wait_for)
+from move_tools import (DEGRADED, GRANTED, REFUSED, UNANSWERED, MoveLoad, at_bound, events, halt,
+                        key_of_each_slot, move, newest_map, node_of, over_bound, owner_list,
+                        rebalance, say_sealed, Parked, set_weight, short_changed, slots_by_node,
+                        wait_answered, wait_in_map)
 from sp_client import Closed
 
 BURST = 5
@@ -24,6 +25,15 @@ MOVE_PLANS = dict(PLANS, plans=PLANS["plans"] + [
 KEY_COUNT = 10000 if QUICK else 50000
 RATE = 1000 if SMOKE else 5000
 LONGEST_MS = 250 * SLOW
+
+# Seconds that the system may keep processes waiting, as a process that does nothing else measures,
+# before a take's default deadline of 250 ms is not the cluster's to keep.
+STALL_S = 0.125
+
+# Keys that a fifth of the load goes to, and seconds in which they come to their bound: 1,000 takes/s
+# over 1,000 keys of a burst of 5. Under sanitizers 200 takes/s come to 10 keys.
+HOT = 10 if SMOKE else 300 if QUICK else 1000
+BOUND_S = 1 if QUICK else 9
 
 
 class CheckerTest(unittest.TestCase):
@@ -63,10 +73,10 @@ class MovingTest(unittest.TestCase):
 
     def start_load(self, keys=None, **options):
         keys = keys or [b"user-%06d" % i for i in range(KEY_COUNT)]
-        # Hot enough for the time that a test lasts: 200 takes/s come to 10 keys under sanitizers.
         options.setdefault("hot", 10 if SMOKE else 300)
         load = MoveLoad(self.cluster.router.url, keys, "few", rate=RATE, **options)
         self.addCleanup(load.end)
+        metronome().reset()
         return load.start()
 
     def add_node(self, node_id, args=(), shards=2):
@@ -78,7 +88,12 @@ class MovingTest(unittest.TestCase):
     def check_nothing_lost(self, load):
         self.assertEqual(load.error_codes, {})
         self.assertEqual(load.count(UNANSWERED), 0)
-        self.assertEqual(load.count(DEGRADED), 0)
+        stall_s = metronome().slack_s()
+        if stall_s < STALL_S:
+            self.assertEqual(load.count(DEGRADED), 0)
+        elif load.count(DEGRADED):
+            say("%d takes were answered by policy: the system kept processes waiting for %.0f ms" %
+                (load.count(DEGRADED), stall_s * 1000))
         self.assertEqual(over_bound(load.records, BURST), [])
         self.assertEqual(short_changed(load.records, BURST), [])
         self.assertEqual(load.reconnects, 0)
@@ -87,10 +102,11 @@ class MovingTest(unittest.TestCase):
 class MoveUnderLoadTest(MovingTest):
     def test_grow_then_drain(self):
         cluster = self.open_cluster(nodes=2)
-        load = self.start_load()
-        time.sleep(0.5)
+        load = self.start_load(hot=HOT)
+        time.sleep(BOUND_S / 2)
         self.add_node("n3")
         wait_in_map(cluster, "n3")
+        parked = Parked(cluster)
         began = time.monotonic()
         moved, sealed = rebalance(cluster, batch=4)
         say_sealed("a third node gets its share", moved, sealed, time.monotonic() - began)
@@ -102,16 +118,24 @@ class MoveUnderLoadTest(MovingTest):
         moved, sealed = rebalance(cluster, batch=4)
         say_sealed("the first one is drained", moved, sealed, time.monotonic() - began)
         self.assertEqual(slots_by_node(newest_map(cluster)), {"n1": 0, "n2": 512, "n3": 512})
-        time.sleep(0.5)
+        time.sleep(BOUND_S / 2)
         load.stop()
+        parked.finish()
         middle_ms, longest_ms = load.latencies()
-        say("%d takes, %.0f/s over %d keys, %d granted, %d refused: no error, none by policy, every "
-            "key within its bound; latency %.1f ms (median), at most %.0f ms" %
-            (len(load.records), load.rate, KEY_COUNT, load.count(GRANTED), load.count(REFUSED),
-             middle_ms, longest_ms))
+        say("%d takes were parked at the router, for %.1f ms (median), at most %.1f ms" %
+            (parked.count, parked.median_ms, parked.longest_ms))
+        bound = at_bound(load.records, BURST)
+        say("%d takes, %.0f/s over %d keys, %d granted, %d refused, %d by policy: no error, every "
+            "key within its bound, which %d keys came to; latency %.1f ms (median), at most %.0f ms"
+            % (len(load.records), load.rate, KEY_COUNT, load.count(GRANTED), load.count(REFUSED),
+               load.count(DEGRADED), bound, middle_ms, longest_ms))
         self.check_nothing_lost(load)
-        self.assertGreater(load.count(REFUSED), 50 if SMOKE else 100, "no key came to its bound")
-        self.assertLess(longest_ms, LONGEST_MS)
+        # Nearly every hot key, and others by chance.
+        self.assertGreater(bound, 0.5 * HOT, "too few keys came to their bound")
+        self.assertGreater(parked.count, 0, "no take met a slot on its way")
+        slack_ms = metronome().slack_s() * 1000
+        self.assertLess(parked.longest_ms, LONGEST_MS + slack_ms)
+        self.assertLess(longest_ms, LONGEST_MS + slack_ms)
         # It owns nothing: it can be stopped and forgotten.
         self.assertEqual(cluster.nodes[0].terminate(), 0)
         with cluster.control(1) as control:

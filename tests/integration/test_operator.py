@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 
 from harness import RpcError, program, say, wait_for
-from move_tools import (events, key_of_each_slot, newest_map, slots_by_node, wait_answered,
+from move_tools import (Parked, events, key_of_each_slot, newest_map, slots_by_node, wait_answered,
                         wait_in_map)
 from test_move import MovingTest
 
@@ -65,6 +66,38 @@ class OperatorTest(MovingTest):
         code, out, err = self.ctl("rebalance", "--yes", "--resume")
         self.assertEqual(code, 0, out + err)
         say("Ctrl-C after %d slots; --resume moved the rest: %s" % (held, out.splitlines()[-1]))
+        self.check_done()
+
+    def test_parked_takes_are_shown(self):
+        """What the job says of parked takes is what the router counted, and the clients waited."""
+        cluster = self.open_grown()
+        load = self.start_load()
+        time.sleep(0.5)
+        parked = Parked(cluster)
+        code, out, err = self.ctl("rebalance", "--yes", "--batch", "4")
+        self.assertEqual(code, 0, out + err)
+        shown = re.search(r"^parked  (\d+) takes at the router; ([0-9.]+) ms median, "
+                          r"([0-9.]+) ms longest$", out, re.M)
+        self.assertTrue(shown, out)
+        parked.finish()
+        self.assertGreater(parked.count, 0)
+        self.assertEqual(int(shown.group(1)), parked.count)
+        self.assertAlmostEqual(float(shown.group(2)), parked.median_ms, delta=0.1)
+        self.assertAlmostEqual(float(shown.group(3)), parked.longest_ms, delta=0.1)
+        code, out, err = self.ctl("--json", "node", "drain", "n3", "--yes")
+        document = json.loads(out)
+        self.assertEqual((code, document["state"]), (0, "done"), out + err)
+        self.assertLessEqual(document["parked"]["median_us"], document["parked"]["longest_us"])
+        # Where no router answers, nothing is said of it.
+        code, out, err = self.ctl("node", "resume", "n3")
+        self.assertEqual(code, 0, out + err)
+        code, out, err = self.ctl("--router", "tcp://127.0.0.1:1", "rebalance", "--yes")
+        self.assertEqual(code, 0, out + err)
+        self.assertNotIn("parked", out + err)
+        load.stop()
+        say("a rebalance told of %d parked takes, %.1f ms (median), %.1f ms at most: as the router "
+            "did" % (parked.count, parked.median_ms, parked.longest_ms))
+        self.check_nothing_lost(load)
         self.check_done()
 
     def test_killed_and_resumed(self):

@@ -5,7 +5,7 @@
  *     model_router [--seed N] [--runs N] [--steps N] [--plant FAULT]
  *
  * A seed replays exactly. A planted fault changes what the checker sees of the router, and must be
- * found: lose-item, answer-twice, swap-results, misroute.
+ * found: lose-item, answer-twice, swap-results, misroute, overtake.
  */
 
 #include "tests/model/model_router_checker.h"
@@ -16,7 +16,7 @@ static const char *const plan_names[] = {"free", "open", "gone"};
 
 static void client_asks(struct world *world) {
     struct take takes[REQUEST_ITEMS_MAX];
-    char keys[REQUEST_ITEMS_MAX][32];
+    char keys[REQUEST_ITEMS_MAX][16];
     uint64_t request = world->asked_count;
     if (request == REQUESTS_MAX) {
         return;
@@ -31,8 +31,12 @@ static void client_asks(struct world *world) {
     for (uint32_t i = 0; i < asked->count; i++) {
         uint32_t plan = below(world, 5);
         uint32_t deadline_ms = 1 + below(world, chance(world, 2) ? DEADLINE_MS_MAX : 200);
-        snprintf(keys[i], sizeof keys[i], "%u/%u/%u", (unsigned)request, i, below(world, 1000));
-        takes[i] = (struct take){.key = bytes_of_text(keys[i]), .deadline_ms = deadline_ms};
+        /* Few keys, so that takes of one meet; the cost tells them apart. */
+        asked->items[i].key = below(world, KEYS);
+        snprintf(keys[i], sizeof keys[i], "key-%u", asked->items[i].key);
+        takes[i] = (struct take){.key = bytes_of_text(keys[i]),
+                                 .deadline_ms = deadline_ms,
+                                 .cost_tokens = request * REQUEST_ITEMS_MAX + i};
         if (plan < 3) {
             takes[i].plan.kind = PLAN_CHOICE_NAMED;
             takes[i].plan.name = asked->items[i].plan = bytes_of_text(plan_names[plan]);
@@ -78,7 +82,10 @@ static struct router_verdict verdict_make(struct world *world, struct flight *fl
         item->decided = true;
         item->decision = verdict.take.code;
         item->decision_number = verdict.take.remaining_tokens;
-    } else if (verdict.take.code == CODE_OVERLOADED) {
+        return verdict;
+    }
+    item->refused_epoch = world->map->epoch.number;
+    if (verdict.take.code == CODE_OVERLOADED) {
         item->overloaded_ns = world->now_ns;
         item->overloaded_epoch = world->map->epoch.number;
     }
@@ -271,9 +278,9 @@ static void world_end(struct world *world) {
 }
 
 static enum plant plant_of(const char *text) {
-    static const char *const names[] = {"none", "lose-item", "answer-twice", "swap-results",
-                                        "misroute"};
-    for (int i = 0; i < 5; i++) {
+    static const char *const names[] = {"none",         "lose-item", "answer-twice",
+                                        "swap-results", "misroute",  "overtake"};
+    for (int i = 0; i < 6; i++) {
         if (strcmp(text, names[i]) == 0) {
             return (enum plant)i;
         }

@@ -124,8 +124,15 @@ void flight_end(struct world *world, struct flight *flight) {
 void link_end(struct world *world, uint32_t link) {
     world->places[link].up = false;
     for (uint32_t i = 0; i < FLIGHTS_MAX; i++) {
-        if (world->flights[i].used && world->flights[i].link == link) {
-            flight_end(world, &world->flights[i]);
+        struct flight *flight = &world->flights[i];
+        if (flight->used && flight->link == link) {
+            flight_end(world, flight);
+            /* Nobody refused them this time: what was sent elsewhere meanwhile, to another owner,
+             * did not overtake them. */
+            for (uint32_t j = 0; j < flight->count; j++) {
+                struct item_ref ref = flight->items[j];
+                world->asked[ref.request].items[ref.position].refused_epoch = 0;
+            }
         }
     }
 }
@@ -141,16 +148,37 @@ static void order_perform(struct world *world, const struct router_link_order *o
     }
 }
 
+static struct item_ref ref_of(const struct take *take) {
+    return (struct item_ref){.request = (uint32_t)(take->cost_tokens / REQUEST_ITEMS_MAX),
+                             .position = (uint32_t)(take->cost_tokens % REQUEST_ITEMS_MAX)};
+}
+
+/* No item of the same key that came before, and was refused since, may still be waiting. Takes and
+ * the other verbs go on their own. */
+static void order_check(struct world *world, struct item_ref ref) {
+    const struct asked *asked = &world->asked[ref.request];
+    for (uint32_t i = world->unanswered_first; i <= ref.request; i++) {
+        const struct asked *other = &world->asked[i];
+        uint32_t count = i == ref.request ? ref.position : other->count;
+        bool alike = (other->verb == VERB_TAKE) == (asked->verb == VERB_TAKE);
+        for (uint32_t j = 0; !other->answered && alike && j < count; j++) {
+            const struct asked_item *item = &other->items[j];
+            bool given_up = world->now_ns >= item->deadline_ns;
+            CHECK(world,
+                  item->key != asked->items[ref.position].key || item->refused_epoch == 0 ||
+                      item->decided || item->outstanding || given_up,
+                  "%u/%u sent before %u/%u", ref.request, ref.position, i, j);
+        }
+    }
+}
+
 static void item_check(struct world *world, const struct flight *flight, const struct take *take,
                        struct item_ref *ref) {
     char key[KEY_BYTES_MAX + 1];
     memcpy(key, take->key.data, take->key.size);
     key[take->key.size] = '\0';
-    char *end;
-    ref->request = (uint32_t)strtoul(key, &end, 10);
-    CHECK(world, *end == '/' && ref->request < world->asked_count, "key %s", key);
-    ref->position = (uint32_t)strtoul(end + 1, &end, 10);
-    CHECK(world, *end == '/' && ref->position < REQUEST_ITEMS_MAX, "key %s", key);
+    *ref = ref_of(take);
+    CHECK(world, ref->request < world->asked_count, "request %u", ref->request);
     struct asked *asked = &world->asked[ref->request];
     struct asked_item *item = &asked->items[ref->position];
     CHECK(world, !asked->answered && !item->decided && !item->outstanding, "%s sent again", key);
@@ -165,8 +193,26 @@ static void item_check(struct world *world, const struct flight *flight, const s
           owner.index < SHARDS && strcmp(world->map->shards[owner.index].endpoint.text,
                                          world->places[flight->link].url.text) == 0,
           "%s sent to %s", key, world->places[flight->link].url.text);
+    order_check(world, *ref);
     item->outstanding = true;
     item->overloaded_ns = 0;
+}
+
+/* The fault: two takes of a key that waited, in each other's place. */
+static void plant_overtaking(struct world *world, const struct take **takes, uint32_t count) {
+    for (uint32_t i = 0; i + 1 < count; i++) {
+        struct item_ref ref = ref_of(takes[i]);
+        const struct asked_item *item = &world->asked[ref.request].items[ref.position];
+        for (uint32_t j = i + 1; j < count; j++) {
+            if (item->refused_epoch != 0 && bytes_equal(takes[i]->key, takes[j]->key) &&
+                plant_now(world, PLANT_OVERTAKE)) {
+                const struct take *first = takes[i];
+                takes[i] = takes[j];
+                takes[j] = first;
+                return;
+            }
+        }
+    }
 }
 
 static void batch_perform(struct world *world, const struct router_batch *batch) {
@@ -189,8 +235,12 @@ static void batch_perform(struct world *world, const struct router_batch *batch)
         flight->link = (flight->link + 1) % LINKS_MAX;
     }
     CHECK(world, world->places[flight->link].up, "link %u is down", flight->link);
+    const struct take *takes[ITEMS_MAX];
+    CHECK(world, batch->count >= 1 && batch->count <= ITEMS_MAX, "a batch of %u", batch->count);
+    memcpy(takes, batch->takes, batch->count * sizeof takes[0]);
+    plant_overtaking(world, takes, batch->count);
     for (uint32_t i = 0; i < batch->count; i++) {
-        item_check(world, flight, batch->takes[i], &flight->items[i]);
+        item_check(world, flight, takes[i], &flight->items[i]);
     }
 }
 

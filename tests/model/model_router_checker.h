@@ -20,11 +20,21 @@
 #define REQUESTS_MAX 20000
 #define FLIGHTS_MAX (LINKS_MAX * BATCHES_PER_LINK)
 #define SLOTS 64
+#define KEYS 24
 
-enum plant { PLANT_NONE, PLANT_LOSE_ITEM, PLANT_ANSWER_TWICE, PLANT_SWAP_RESULTS, PLANT_MISROUTE };
+enum plant {
+    PLANT_NONE,
+    PLANT_LOSE_ITEM,
+    PLANT_ANSWER_TWICE,
+    PLANT_SWAP_RESULTS,
+    PLANT_MISROUTE,
+    PLANT_OVERTAKE
+};
 
 struct asked_item {
-    struct bytes plan; /* size 0: nil */
+    uint32_t key;
+    uint64_t refused_epoch; /* of the map under which a shard refused it last; 0: none did */
+    struct bytes plan;      /* size 0: nil */
     uint64_t deadline_ns;
     bool outstanding; /* in a flight */
     bool decided;     /* a shard's final word was delivered: */

@@ -50,6 +50,9 @@ static void step(struct fixture *fixture, struct router_event *event) {
                                     .many = batch->many,
                                     .verb = batch->verb,
                                     .first_cost = batch->takes[0]->cost_tokens};
+        for (uint32_t j = 0; j < batch->count && j < COSTS_MAX; j++) {
+            kept->costs[j] = batch->takes[j]->cost_tokens;
+        }
         key_copy(kept->first_key, batch->takes[0]);
         key_copy(kept->last_key, batch->takes[batch->count - 1]);
     }
@@ -106,6 +109,12 @@ struct take take_of(const char *key) {
 void ask(struct fixture *fixture, uint64_t client, enum verb verb, const char *key) {
     struct take take = take_of(key);
     ask_takes(fixture, client, verb, false, &take, 1);
+}
+
+void ask_cost(struct fixture *fixture, const char *key, uint64_t cost_tokens) {
+    struct take take = take_of(key);
+    take.cost_tokens = cost_tokens;
+    ask_takes(fixture, cost_tokens, VERB_TAKE, false, &take, 1);
 }
 
 void turn_after(struct fixture *fixture, uint64_t ns) {

@@ -19,6 +19,7 @@
 #define ANSWERS_MAX 64
 #define RESULTS_MAX 8192
 #define SENT_MAX 512
+#define COSTS_MAX 8
 
 struct kept_answer {
     uint64_t client;
@@ -38,6 +39,7 @@ struct kept_batch {
     char first_key[KEY_BYTES_MAX + 1];
     char last_key[KEY_BYTES_MAX + 1];
     uint64_t first_cost;
+    uint64_t costs[COSTS_MAX]; /* of the first takes */
 };
 
 struct fixture {
@@ -79,6 +81,8 @@ void give_view(struct fixture *fixture, struct map *map, struct plan_set *plans)
 void give_link(struct fixture *fixture, uint32_t link, bool up);
 
 /* One request of one take with plan nil and the default deadline. */
+/* A take that is told apart by its cost. */
+void ask_cost(struct fixture *fixture, const char *key, uint64_t cost_tokens);
 void ask(struct fixture *fixture, uint64_t client, enum verb verb, const char *key);
 void ask_takes(struct fixture *fixture, uint64_t client, enum verb verb, bool many,
                const struct take *takes, uint32_t count);
