@@ -41,7 +41,7 @@ packages=(
 test_packages=(
     libcmocka-dev python3 python3-msgpack nng-utils iproute2
     clang clang-format clang-tidy
-    spin
+    spin valgrind nanomsg-utils
 )
 [ "$with_tests" = no ] || packages+=("${test_packages[@]}")
 

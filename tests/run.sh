@@ -168,6 +168,17 @@ if build dev; then
     integration dev "${amount[@]}"
 fi
 
+# What a take costs in instructions: the same count on every machine with this compiler.
+if wanted instructions && [ -x build/dev/bin/decision-path ]; then
+    reason=$(bench/instructions.sh --why-not)
+    if [ -z "$reason" ]; then
+        part instructions bench/instructions.sh build/dev
+    else
+        skipped=$((skipped + 1))
+        printf '%-22s skipped          %s\n' instructions "$reason"
+    fi
+fi
+
 # The model of ownership, for those who have spin.
 if [ $quick = no ] && wanted spin; then
     if command -v spin >/dev/null; then
