@@ -80,8 +80,12 @@ bool status_add(struct status *status, const struct router_shell *shell) {
     struct status_loop *loop = &status->loops[status->loop_count++];
     *loop = (struct status_loop){.requests = counters->requests, .takes = counters->takes};
     for (uint32_t i = 0; i < shell->door.endpoint_count; i++) {
-        loop->connections_open +=
-            endpoint_counters(shell->door.endpoints[i].endpoint)->connections_open;
+        const struct endpoint_counters *door = endpoint_counters(shell->door.endpoints[i].endpoint);
+        loop->connections_open += door->connections_open;
+        status->doors.connections_refused += door->connections_refused;
+        status->doors.replies_dropped += door->replies_dropped;
+        status->doors.closed_bad_peer += door->closed_bad_peer;
+        status->doors.closed_stalled += door->closed_stalled;
     }
     counters_add(&status->counters, counters);
     histogram_merge(&status->parked_us, router_parked_us(shell->router));
@@ -134,7 +138,7 @@ static void counters_write(const struct status *status, uint64_t connections,
     };
     _Static_assert(sizeof names / sizeof names[0] == COUNTER_COUNT, "nothing but counters");
     write_text(writer, "counters");
-    write_map(writer, COUNTER_COUNT + 5);
+    write_map(writer, COUNTER_COUNT + 9);
     for (size_t i = 0; i < COUNTER_COUNT; i++) {
         write_text_uint(writer, names[i], counter_at(&status->counters, i));
     }
@@ -143,6 +147,10 @@ static void counters_write(const struct status *status, uint64_t connections,
     write_text_uint(writer, "requests_bad", status->requests_bad);
     write_text_uint(writer, "map_polls", status->map_polls);
     write_text_uint(writer, "connections_open", connections);
+    write_text_uint(writer, "connections_refused", status->doors.connections_refused);
+    write_text_uint(writer, "replies_dropped", status->doors.replies_dropped);
+    write_text_uint(writer, "closed_bad_peer", status->doors.closed_bad_peer);
+    write_text_uint(writer, "closed_stalled", status->doors.closed_stalled);
 }
 
 /* [[at most so many microseconds, how many], ...], without those that are none. */

@@ -34,6 +34,7 @@ struct status {
     struct router_counters counters;      /* sums */
     struct histogram parked_us;
     uint64_t requests_bad, map_polls;
+    struct endpoint_counters doors; /* sums, but for connections_open: that is each loop's */
     uint32_t link_count, link_capacity;
     struct status_link *links;
 };

@@ -17,6 +17,7 @@ static void on_request(void *ctx, struct endpoint *endpoint, const struct endpoi
     echo->bodies[echo->count++] = body;
     echo->local = endpoint_caller_is_local(endpoint, caller);
     echo->requests++;
+    echo->small_requests += body.size < 10;
 }
 
 static void on_oversize(void *ctx, struct endpoint *endpoint, const struct endpoint_caller *caller,

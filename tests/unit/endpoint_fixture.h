@@ -24,6 +24,7 @@ struct echo {
     struct bytes *bodies;
     uint32_t count; /* of this turn */
     uint64_t turns, requests, oversize;
+    uint64_t small_requests; /* of fewer than 10 bytes */
     uint64_t oversize_size;
     uint8_t oversize_first[256];
     uint32_t oversize_first_size;

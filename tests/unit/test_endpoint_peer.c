@@ -1,6 +1,9 @@
 /* The native endpoint and its bad callers. None may hurt the endpoint or another caller. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -256,6 +259,57 @@ static void who_never_reads_is_not_read_from_then_closed(void **state) {
     echo_close(&echo);
 }
 
+#define HEAVY_BODY 2000
+#define HEAVY_FRAME (SP_LENGTH_SIZE + 4 + HEAVY_BODY)
+
+/* Sends requests until the kernel takes no more; `at` bytes of the next one are sent already. */
+static uint32_t heavy_fill(int fd, uint32_t at) {
+    uint8_t frame[HEAVY_FRAME] = {0};
+    sp_length_write(frame, HEAVY_FRAME - SP_LENGTH_SIZE);
+    frame[SP_LENGTH_SIZE] = 0x80;
+    for (;;) {
+        ssize_t sent = send(fd, frame + at, HEAVY_FRAME - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent < 0)
+            return at;
+        at = (at + (uint32_t)sent) % HEAVY_FRAME;
+    }
+}
+
+/* However much a heavy peer has sent: of it, at most one turn's worth is handled before the answer
+ * to a light one leaves, if the light one's request is there when the turn begins. */
+static void a_heavy_peer_does_not_starve_a_light_one(void **state) {
+    struct echo echo;
+    uint64_t worst = 0;
+    uint32_t at = 0;
+    echo_open(&echo, "tcp://127.0.0.1:0");
+    int light = raw_connect(&echo, true), light_inside, on = 1;
+    setsockopt(light, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    raw_assert_usable(&echo, light);
+    echo.amplify = 0; /* the heavy one does not read */
+    assert_int_equal(uv_fileno((uv_handle_t *)&peer_of(&echo)->tcp, &light_inside), 0);
+    int heavy = raw_connect(&echo, true);
+    for (uint32_t round = 0; round < 20; round++) {
+        at = heavy_fill(heavy, at);
+        uint64_t before = echo.requests;
+        echo.small_requests = 0;
+        raw_send_request(light, round, "light", 5);
+        for (int arrived = 0; arrived < SP_LENGTH_SIZE + 4 + 5;)
+            assert_int_equal(ioctl(light_inside, FIONREAD, &arrived), 0);
+        while (echo.small_requests == 0)
+            uv_run(&echo.loop, UV_RUN_ONCE);
+        uint64_t handled = echo.requests - before - 1;
+        worst = handled > worst ? handled : worst;
+    }
+    at = heavy_fill(heavy, at);
+    uint64_t before = echo.requests;
+    loop_run_ms(&echo.loop, 20);
+    assert_true(echo.requests - before > worst); /* there was more to be had */
+    assert_in_range(worst, 1, ENDPOINT_READ_BYTES / HEAVY_FRAME + 1);
+    close(light);
+    close(heavy);
+    echo_close(&echo);
+}
+
 static void who_reads_again_is_read_from_again(void **state) {
     struct echo echo;
     echo_open(&echo, "tcp://127.0.0.1:0");
@@ -345,6 +399,7 @@ int main(void) {
         cmocka_unit_test(a_truncated_request_is_forgotten),
         cmocka_unit_test(idle_peers_hold_no_buffers),
         cmocka_unit_test(who_never_reads_is_not_read_from_then_closed),
+        cmocka_unit_test(a_heavy_peer_does_not_starve_a_light_one),
         cmocka_unit_test(who_reads_again_is_read_from_again),
         cmocka_unit_test(too_many_replies_for_one_peer_close_it_at_once),
         cmocka_unit_test(full_is_an_answer),
