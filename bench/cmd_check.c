@@ -1,0 +1,248 @@
+/* sluice-bench check: reads records of grants, and checks the bound. */
+#include <errno.h>
+#include <jansson.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "bench/bound.h"
+#include "bench/command.h"
+#include "runtime/options.h"
+
+/* Files of one check: one a load generator. */
+#define FILES_MAX 64
+
+struct settings {
+    const char *records;
+    uint64_t limit_rate, limit_period, limit_burst;
+    uint64_t clock_error;
+    bool json;
+};
+
+#define FIELD(field) .offset = offsetof(struct settings, field)
+
+static const struct option options[] = {
+    {.name = "records",
+     .kind = OPTION_TEXT,
+     FIELD(records),
+     .metavar = "FILE,...",
+     .help = "What `load --record` wrote: of one load, or of several on one machine."},
+    {.name = "limit_rate",
+     .kind = OPTION_COUNT,
+     FIELD(limit_rate),
+     .initial = "0",
+     .max = TOKENS_MAX,
+     .help = "Tokens a period, where takes were under a plan; 0: as the record says."},
+    {.name = "limit_period",
+     .kind = OPTION_DURATION,
+     FIELD(limit_period),
+     .initial = "1s",
+     .min = 1000000,
+     .max = PERIOD_NS_MAX,
+     .help = "The period, with --limit-rate."},
+    {.name = "limit_burst",
+     .kind = OPTION_COUNT,
+     FIELD(limit_burst),
+     .initial = "1",
+     .min = 1,
+     .max = TOKENS_MAX,
+     .help = "Tokens that a bucket holds, with --limit-rate."},
+    {.name = "clock_error",
+     .kind = OPTION_DURATION,
+     FIELD(clock_error),
+     .initial = "0ms",
+     .max = UINT64_C(3600000000000),
+     .help = "By how much the deciders' clock may have gone faster than ours within any interval."},
+    {.name = "json",
+     .kind = OPTION_SWITCH,
+     FIELD(json),
+     .initial = "false",
+     .help = "Print one JSON document."},
+};
+
+static const struct options_program program = {
+    .name = "sluice-bench check",
+    .summary = "For each key and interval d: granted <= burst + rate * d. Exit status 1 if not.",
+    .examples = "  sluice-bench load --rate 10000 --keys 100 --record grants\n"
+                "  sluice-bench check --records grants\n"
+                "  sluice-bench check --records a,b --limit-rate 100 --limit-burst 200 --json\n",
+    .options = options,
+    .option_count = sizeof options / sizeof options[0],
+};
+
+struct grants {
+    struct grant *items;
+    uint64_t count, capacity;
+    struct limit limit;
+};
+
+static bool complain(const char *path, const char *why) {
+    fprintf(stderr, "sluice-bench check: %s: %s\n", path, why);
+    return false;
+}
+
+static bool grants_reserve(struct grants *grants, uint64_t more) {
+    if (grants->count + more > RECORD_GRANTS_MAX) {
+        return false;
+    }
+    struct grant *items = realloc(grants->items, (grants->count + more + 1) * sizeof *items);
+    if (items == NULL) {
+        return false;
+    }
+    grants->items = items;
+    return true;
+}
+
+static bool stream_read(FILE *file, const char *path, struct grants *grants) {
+    uint8_t bytes[RECORD_HEAD_SIZE];
+    char why[256];
+    struct limit limit;
+    struct stat info;
+    size_t size = fread(bytes, 1, RECORD_HEAD_SIZE, file);
+    if (!record_head_read(bytes_of(bytes, size), &limit, why, sizeof why)) {
+        return complain(path, why);
+    }
+    if (grants->limit.rate_tokens == 0) {
+        grants->limit = limit;
+    } else if (limit.rate_tokens != 0 && !limit_equal(&limit, &grants->limit)) {
+        return complain(path,
+                        "its limit differs from the one of the files before, or the one given");
+    }
+    if (fstat(fileno(file), &info) != 0 ||
+        (info.st_size - RECORD_HEAD_SIZE) % RECORD_GRANT_SIZE != 0) {
+        return complain(path, "it is cut short: its writer did not end well");
+    }
+    uint64_t count = (uint64_t)(info.st_size - RECORD_HEAD_SIZE) / RECORD_GRANT_SIZE;
+    if (!grants_reserve(grants, count)) {
+        return complain(path, "too many grants for this machine's memory");
+    }
+    for (; count > 0; count--) {
+        if (fread(bytes, RECORD_GRANT_SIZE, 1, file) != 1) {
+            return complain(path, "it ended while it was read");
+        }
+        if (!record_grant_read(bytes, &grants->items[grants->count++], why, sizeof why)) {
+            return complain(path, why);
+        }
+    }
+    return true;
+}
+
+static bool file_read(const char *path, struct grants *grants) {
+    FILE *file = fopen(path, "rbe");
+    if (file == NULL) {
+        return complain(path, strerror(errno));
+    }
+    bool read = stream_read(file, path, grants);
+    fclose(file);
+    return read;
+}
+
+static bool files_read(const char *list, struct grants *grants) {
+    char *names = strdup(list), *rest = names;
+    bool read = names != NULL;
+    uint32_t count = 0;
+    for (char *name; read && (name = strsep(&rest, ",")) != NULL; count++) {
+        read = count < FILES_MAX ? file_read(name, grants) : complain(name, "too many files");
+    }
+    free(names);
+    return read;
+}
+
+static void verdict_print(const struct bound_verdict *verdict, const struct limit *limit) {
+    const struct bound_excess *worst = &verdict->worst;
+    printf("%llu grants of %llu tokens, %llu keys, under %llu every %.3f s, burst %llu",
+           (unsigned long long)verdict->grants, (unsigned long long)verdict->tokens,
+           (unsigned long long)verdict->keys, (unsigned long long)limit->rate_tokens,
+           (double)limit->period_ns / 1e9, (unsigned long long)limit->burst_tokens);
+    if (verdict->degraded > 0) {
+        printf("; %llu degraded", (unsigned long long)verdict->degraded);
+    }
+    if (verdict->keys_over == 0) {
+        printf("\nthe bound holds for every key and every interval\n");
+        return;
+    }
+    printf("\nBROKEN: %llu keys, %llu tokens beyond the bound\n",
+           (unsigned long long)verdict->keys_over, (unsigned long long)verdict->slip_tokens);
+    printf("worst: key %u, %llu tokens in %.6f s (from %llu ns on), %llu too many\n", worst->key,
+           (unsigned long long)worst->granted_tokens, (double)(worst->to_ns - worst->from_ns) / 1e9,
+           (unsigned long long)worst->from_ns, (unsigned long long)worst->excess_tokens);
+}
+
+static void verdict_json(const struct bound_verdict *verdict) {
+    const struct bound_excess *worst = &verdict->worst;
+    json_t *json =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "grants", (json_int_t)verdict->grants, "tokens",
+                  (json_int_t)verdict->tokens, "keys", (json_int_t)verdict->keys, "degraded",
+                  (json_int_t)verdict->degraded, "keys_over", (json_int_t)verdict->keys_over,
+                  "slip_tokens", (json_int_t)verdict->slip_tokens);
+    if (verdict->keys_over > 0) {
+        json_object_set_new(json, "worst",
+                            json_pack("{s:I, s:I, s:I, s:I, s:I}", "key", (json_int_t)worst->key,
+                                      "from_ns", (json_int_t)worst->from_ns, "to_ns",
+                                      (json_int_t)worst->to_ns, "granted_tokens",
+                                      (json_int_t)worst->granted_tokens, "excess_tokens",
+                                      (json_int_t)worst->excess_tokens));
+    }
+    json_dumpf(json, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(json);
+}
+
+static int check(const struct settings *settings) {
+    struct grants grants = {0};
+    struct bound_verdict verdict;
+    struct fault fault;
+    int code = BENCH_EXIT_FILE;
+    if (settings->limit_rate > 0) {
+        grants.limit =
+            (struct limit){settings->limit_rate, settings->limit_period, settings->limit_burst};
+        if (limit_check(&grants.limit, "the limit", &fault) != CODE_OK) {
+            complain("--limit-rate", fault.text);
+            return BENCH_EXIT_USAGE;
+        }
+    }
+    if (!files_read(settings->records, &grants)) {
+        goto out;
+    }
+    if (grants.limit.rate_tokens == 0) {
+        complain(settings->records, "takes were under a plan: say its limit with --limit-rate, "
+                                    "--limit-period and --limit-burst");
+        code = BENCH_EXIT_USAGE;
+        goto out;
+    }
+    if (!bound_check(grants.items, grants.count, &grants.limit, settings->clock_error, &verdict)) {
+        complain(settings->records, "no memory");
+        goto out;
+    }
+    if (settings->json) {
+        verdict_json(&verdict);
+    } else {
+        verdict_print(&verdict, &grants.limit);
+    }
+    code = verdict.keys_over == 0 ? BENCH_EXIT_DONE : BENCH_EXIT_BROKEN;
+out:
+    free(grants.items);
+    return code;
+}
+
+int command_check(int argc, char **argv) {
+    struct settings settings = {0};
+    switch (options_load(&program, argc, argv, &settings)) {
+    case OPTIONS_HELP:
+        return BENCH_EXIT_DONE;
+    case OPTIONS_INVALID:
+        return BENCH_EXIT_USAGE;
+    case OPTIONS_OK:
+        break;
+    }
+    int code = BENCH_EXIT_USAGE;
+    if (settings.records == NULL) {
+        complain("--records", "name the files to check (see --help)");
+    } else {
+        code = check(&settings);
+    }
+    options_free(&program, &settings);
+    return code;
+}

@@ -1,0 +1,4 @@
+#include "bench/command.h"
+int command_compare(int argc, char **argv) {
+    return 2;
+}
