@@ -1,14 +1,13 @@
 /* sluice-bench check: reads records of grants, and checks the bound. */
-#include <errno.h>
 #include <jansson.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "bench/bound.h"
 #include "bench/command.h"
+#include "bench/grants.h"
 #include "runtime/options.h"
 
 /* Files of one check: one a load generator. */
@@ -72,71 +71,9 @@ static const struct options_program program = {
     .option_count = sizeof options / sizeof options[0],
 };
 
-struct grants {
-    struct grant *items;
-    uint64_t count, capacity;
-    struct limit limit;
-};
-
 static bool complain(const char *path, const char *why) {
     fprintf(stderr, "sluice-bench check: %s: %s\n", path, why);
     return false;
-}
-
-static bool grants_reserve(struct grants *grants, uint64_t more) {
-    if (grants->count + more > RECORD_GRANTS_MAX) {
-        return false;
-    }
-    struct grant *items = realloc(grants->items, (grants->count + more + 1) * sizeof *items);
-    if (items == NULL) {
-        return false;
-    }
-    grants->items = items;
-    return true;
-}
-
-static bool stream_read(FILE *file, const char *path, struct grants *grants) {
-    uint8_t bytes[RECORD_HEAD_SIZE];
-    char why[256];
-    struct limit limit;
-    struct stat info;
-    size_t size = fread(bytes, 1, RECORD_HEAD_SIZE, file);
-    if (!record_head_read(bytes_of(bytes, size), &limit, why, sizeof why)) {
-        return complain(path, why);
-    }
-    if (grants->limit.rate_tokens == 0) {
-        grants->limit = limit;
-    } else if (limit.rate_tokens != 0 && !limit_equal(&limit, &grants->limit)) {
-        return complain(path,
-                        "its limit differs from the one of the files before, or the one given");
-    }
-    if (fstat(fileno(file), &info) != 0 ||
-        (info.st_size - RECORD_HEAD_SIZE) % RECORD_GRANT_SIZE != 0) {
-        return complain(path, "it is cut short: its writer did not end well");
-    }
-    uint64_t count = (uint64_t)(info.st_size - RECORD_HEAD_SIZE) / RECORD_GRANT_SIZE;
-    if (!grants_reserve(grants, count)) {
-        return complain(path, "too many grants for this machine's memory");
-    }
-    for (; count > 0; count--) {
-        if (fread(bytes, RECORD_GRANT_SIZE, 1, file) != 1) {
-            return complain(path, "it ended while it was read");
-        }
-        if (!record_grant_read(bytes, &grants->items[grants->count++], why, sizeof why)) {
-            return complain(path, why);
-        }
-    }
-    return true;
-}
-
-static bool file_read(const char *path, struct grants *grants) {
-    FILE *file = fopen(path, "rbe");
-    if (file == NULL) {
-        return complain(path, strerror(errno));
-    }
-    bool read = stream_read(file, path, grants);
-    fclose(file);
-    return read;
 }
 
 static bool files_read(const char *list, struct grants *grants) {
@@ -144,7 +81,11 @@ static bool files_read(const char *list, struct grants *grants) {
     bool read = names != NULL;
     uint32_t count = 0;
     for (char *name; read && (name = strsep(&rest, ",")) != NULL; count++) {
-        read = count < FILES_MAX ? file_read(name, grants) : complain(name, "too many files");
+        char why[256] = "too many files";
+        read = count < FILES_MAX && grants_read(grants, name, why, sizeof why);
+        if (!read) {
+            complain(name, why);
+        }
     }
     free(names);
     return read;
@@ -223,7 +164,7 @@ static int check(const struct settings *settings) {
     }
     code = verdict.keys_over == 0 ? BENCH_EXIT_DONE : BENCH_EXIT_BROKEN;
 out:
-    free(grants.items);
+    grants_free(&grants);
     return code;
 }
 

@@ -186,21 +186,33 @@ static void due_advance(struct load *load) {
     load->due_ns = load->started_ns + schedule_next(&load->schedule);
 }
 
-/* Sends what is due; lanes in turn, each flushed at once. */
+static void flush_all(struct load *load) {
+    while (load->dirty_count > 0) {
+        struct lane *lane = &load->lanes[load->dirty[--load->dirty_count]];
+        lane->dirty = false;
+        load->settings.target->lane_flush(lane);
+    }
+}
+
+/* Sends what is due, lanes in turn. */
 static void pump_open(struct load *load, uint64_t now_ns) {
     while (load->due_ns <= now_ns && load->due_ns < load->end_ns) {
         struct lane *lane = ready_take(load);
         if (lane == NULL) {
-            return; /* an answer will wake us */
+            break; /* an answer will wake us */
         }
         lane_fire(lane, load->due_ns, now_ns);
-        load->settings.target->lane_flush(lane);
+        if (!lane->dirty) {
+            lane->dirty = true;
+            load->dirty[load->dirty_count++] = lane->index;
+        }
         lane_ready(lane);
         due_advance(load);
     }
+    flush_all(load);
     struct itimerspec at = {.it_value = {.tv_sec = (time_t)(load->due_ns / NS_PER_S),
                                          .tv_nsec = (long)(load->due_ns % NS_PER_S)}};
-    if (load->due_ns < load->end_ns && load->due_ns != load->armed_ns) {
+    if (load->due_ns > now_ns && load->due_ns < load->end_ns && load->due_ns != load->armed_ns) {
         load->armed_ns = load->due_ns;
         timerfd_settime(load->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
     }
@@ -309,12 +321,14 @@ static bool memory_get(struct load *load) {
     size_t lanes = settings->lanes, shots = lanes * settings->outstanding;
     load->lanes = calloc(lanes, sizeof *load->lanes);
     load->ready = calloc(lanes, sizeof *load->ready);
+    load->dirty = calloc(lanes, sizeof *load->dirty);
     load->slab_shots = calloc(shots, sizeof *load->slab_shots);
     load->slab_free = calloc(shots, sizeof *load->slab_free);
     load->slab_keys = calloc(shots * settings->batch, sizeof(uint64_t));
     load->slab_parts = calloc(shots * settings->batch, sizeof(uint16_t));
-    if (load->lanes == NULL || load->ready == NULL || load->slab_shots == NULL ||
-        load->slab_free == NULL || load->slab_keys == NULL || load->slab_parts == NULL) {
+    if (load->lanes == NULL || load->ready == NULL || load->dirty == NULL ||
+        load->slab_shots == NULL || load->slab_free == NULL || load->slab_keys == NULL ||
+        load->slab_parts == NULL) {
         return false;
     }
     for (uint32_t i = 0; i < lanes; i++) {
@@ -339,6 +353,7 @@ static bool memory_get(struct load *load) {
 static void memory_put(struct load *load) {
     free(load->lanes);
     free(load->ready);
+    free(load->dirty);
     free(load->slab_shots);
     free(load->slab_free);
     free(load->slab_keys);

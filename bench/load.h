@@ -55,6 +55,7 @@ struct lane {
     struct load *load;
     uint32_t index;
     bool up, ready; /* ready: in the ring of lanes with free shots */
+    bool dirty;     /* has shots that are not yet flushed */
     uint32_t free_count;
     uint32_t *free_shots;
     struct shot *shots;
@@ -116,6 +117,8 @@ struct load {
     uint32_t up_count, busy_count;
     uint32_t *ready; /* ring of lanes */
     uint32_t ready_first, ready_count;
+    uint32_t *dirty; /* lanes */
+    uint32_t dirty_count;
     bool running, ended;
     uint64_t started_ns, measure_ns, end_ns; /* monotonic */
     struct schedule schedule;

@@ -225,7 +225,6 @@ static bool part_send(struct lane *lane, struct shot *shot, uint32_t part) {
             count++;
         }
         request_write_head(&writer, id, METHOD_TAKE_MANY);
-        write_array(&writer, 1);
         write_array(&writer, count);
         for (uint32_t at = 0; part_next(shot, part, &at); at++) {
             target->take.key = load_key(load, shot->keys[at], key);
