@@ -1,0 +1,186 @@
+#!/usr/bin/python3
+"""The ratios that Sluice's speed is judged by, medians of interleaved rounds on one machine.
+
+    bench/ratios.py [--rounds 5] [--seconds 3] [--build build/dev] [--only WORD] [--output FILE]
+                    [--cell-module FILE]
+
+Starts a private Redis (append-only file on), nodes, a router and the bare echo on free loopback
+ports. Groups (--only takes a part of a name): one (64 connections, one request outstanding each),
+pipelined (32 each), batch (take_many), paced (10,000 takes a second, open loop). Prints a table,
+and each ratio beside what it has to be; `short` is one that falls short. Exit code 0 in any case:
+a ratio is a finding, not a test.
+"""
+
+import argparse
+import json
+import os
+import sys
+
+import bench_tools as tools
+
+# Under which nothing is refused, so that all ways do the same work.
+OPEN = {"limit_rate": 1000000, "limit_burst": 1000000}
+KEYS = 100000
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--build", default=os.path.join(tools.HERE, "..", "build", "dev"))
+    parser.add_argument("--only", default="")
+    parser.add_argument("--output")
+    parser.add_argument("--cell-module")
+    return parser.parse_args()
+
+
+class Servers:
+    """One shard alone (direct), two nodes behind a router (routed), a Redis, an echo."""
+
+    def __init__(self, cell_module):
+        import harness
+        self.harness = harness
+        plans = dict(harness.PLANS)
+        limits = [{"rate": 1000000, "period_ms": 1000, "burst": 1000000}]
+        plans["plans"] = plans["plans"] + [{"name": "open-relaxed", "limits": limits,
+                                            "durability": "relaxed"}]
+        self.single = harness.Cluster(nodes=1, shards=1, plans=plans)
+        self.double = harness.Cluster(nodes=2, shards=1, plans=plans)
+        directory = harness.new_directory()
+        self.redis = harness.Redis(directory, name="redis-lua")
+        self.cell = None
+        if cell_module:
+            self.cell = harness.Redis(directory, name="redis-cell")
+            self.cell.argv += ["--loadmodule", os.path.abspath(cell_module)]
+        self.echo_url = "tcp://127.0.0.1:%d" % harness.free_ports()
+        self.echo = harness.Process("echo", [harness.program("sluice-bench"), "echo", "--listen",
+                                             self.echo_url], directory)
+
+    def __enter__(self):
+        self.redis.start()
+        if self.cell:
+            self.cell.start()
+        self.echo.start()
+        self.harness.wait_for("the echo listens", lambda: b"echoing" in self.echo.log())
+        self.single.__enter__()
+        self.double.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.double.__exit__(*error)
+        self.single.__exit__(*error)
+        self.harness.end_all()
+
+    def targets(self):
+        targets = {
+            "echo": {"protocol": "echo", "target": self.echo_url},
+            "shard": {"protocol": "sluice", "target": self.single.nodes[0].shard_url(0),
+                      "plan": "open-relaxed"},
+            "router": {"protocol": "sluice", "target": self.single.router.url,
+                       "plan": "open-relaxed"},
+            "redis-lua": dict(OPEN, protocol="redis", target=self.redis.url),
+        }
+        if self.cell:
+            targets["redis-cell"] = dict(OPEN, protocol="redis-cell", target=self.cell.url)
+        return targets
+
+
+def closed(servers, given, outstanding):
+    targets = servers.targets()
+    return tools.rounds(given.rounds, list(targets), lambda name: tools.load(
+        connections=64, outstanding=outstanding, keys=KEYS, warmup="500ms",
+        duration="%dms" % (given.seconds * 1000), **targets[name]))
+
+
+def group_one(servers, given):
+    results = closed(servers, given, 1)
+    rate = {name: tools.per_second(reports) for name, reports in results.items()}
+    return results, [
+        ("a shard / the bare echo, one outstanding", tools.ratio(rate["shard"], rate["echo"]),
+         0.95),
+    ]
+
+
+def group_pipelined(servers, given):
+    results = closed(servers, given, 32)
+    rate = {name: tools.per_second(reports) for name, reports in results.items()}
+    return results, [
+        ("a shard / the bare echo, 32 outstanding", tools.ratio(rate["shard"], rate["echo"]), 0.6),
+        ("a shard / Redis Lua, 32 outstanding", tools.ratio(rate["shard"], rate["redis-lua"]), 5),
+        ("the router / a shard, 32 outstanding", tools.ratio(rate["router"], rate["shard"]), 0.6),
+    ]
+
+
+def group_batch(servers, given):
+    targets = servers.targets()
+    cases = {
+        "take_many of 4096": dict(targets["shard"], connections=4, outstanding=2, batch=4096),
+        "take_many of 100": dict(targets["shard"], connections=16, outstanding=4, batch=100),
+        "take_many of 100, routed": dict(targets["router"], connections=16, outstanding=4,
+                                         batch=100),
+        "in-process, 4096": dict(OPEN, protocol="core", connections=1, batch=4096),
+    }
+    results = tools.rounds(given.rounds, list(cases), lambda name: tools.load(
+        keys=KEYS, warmup="500ms", duration="%dms" % (given.seconds * 1000), **cases[name]))
+    rate = {name: tools.per_second(reports) for name, reports in results.items()}
+    return results, [
+        ("takes per second by take_many of 4096", tools.median(rate["take_many of 4096"]),
+         5000000),
+        ("take_many of 4096 / in-process", tools.ratio(rate["take_many of 4096"],
+                                                       rate["in-process, 4096"]), 0.5),
+    ]
+
+
+def group_paced(servers, given):
+    targets = servers.targets()
+    targets["router, 2 nodes"] = dict(targets["router"], target=servers.double.router.url)
+    results = tools.rounds(given.rounds, list(targets), lambda name: tools.load(
+        connections=64, outstanding=64, keys=KEYS, rate=10000, burst_factor=2, burst_every="1s",
+        burst_length="200ms", warmup="500ms", duration="%dms" % (given.seconds * 1000),
+        **targets[name]))
+    routed, echo = results["router, 2 nodes"], results["echo"]
+    ratios = [
+        ("p50 at 10,000/s: router / bare echo (at most)",
+         tools.ratio(tools.latency(results["router"], "p50"), tools.latency(echo, "p50")), 2.2),
+    ]
+    for peer in ("redis-lua", "redis-cell"):
+        for figure in ("average", "p99"):
+            if peer in results:
+                ratios.append(("%s at 10,000/s: router and 2 nodes / %s (at most)" % (figure, peer),
+                               tools.ratio(tools.latency(routed, figure),
+                                           tools.latency(results[peer], figure)), 1))
+    return results, ratios
+
+
+GROUPS = {"one": group_one, "pipelined": group_pipelined, "batch": group_batch,
+          "paced": group_paced}
+
+
+def main():
+    given = arguments()
+    tools.use_build(given.build)
+    document = {"rounds": given.rounds, "seconds": given.seconds, "groups": {}}
+    with Servers(given.cell_module) as servers:
+        for name, group in GROUPS.items():
+            if given.only not in name:
+                continue
+            results, ratios = group(servers, given)
+            print("\n| %s | takes/s | average | p50 | p99 |\n|---|---|---|---|---|" % name)
+            cases = {case: tools.summary(reports) for case, reports in results.items()}
+            for case, figures in cases.items():
+                print("| %s | %.0f | %.1f us | %.1f us | %.1f us |" % (
+                    case, figures["takes_per_second"], figures["average_us"], figures["p50_us"],
+                    figures["p99_us"]))
+            for what, value, wanted in ratios:
+                good = value <= wanted if "at most" in what else value >= wanted
+                print("%-62s %10.2f  of %s%s" % (what, value, wanted, "" if good else "  short"))
+            document["groups"][name] = {"cases": cases, "ratios": ratios}
+            sys.stdout.flush()
+    if given.output:
+        with open(given.output, "w") as file:
+            json.dump(document, file, indent=2)
+            file.write("\n")
+
+
+if __name__ == "__main__":
+    main()
