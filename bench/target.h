@@ -19,13 +19,12 @@ extern const struct target target_throttlecrab;
  * in front of Redis. */
 extern const struct target target_kv;
 extern const struct target target_hybrid;
-/* HTTP/1.1: GET of --http-path (200 granted, 429 refused), and Gubernator's JSON gateway. */
+/* HTTP/1.1: GET of --http-path, 200 granted, 429 refused. */
 extern const struct target target_http;
-extern const struct target target_gubernator;
 
 /* NULL: no such target. */
 const struct target *target_of_name(const char *name);
 
-#define TARGET_NAMES "sluice|map|core|echo|redis|redis-cell|throttlecrab|kv|hybrid|http|gubernator"
+#define TARGET_NAMES "sluice|map|core|echo|redis|redis-cell|throttlecrab|kv|hybrid|http"
 
 #endif

@@ -74,7 +74,9 @@ static bool shard_serve(struct load *load, struct core_target *target) {
                                     .snapshot_interval_ns = CORE_SNAPSHOT_NS,
                                     .memory_bytes_max = CORE_MEMORY_BYTES,
                                     .memory = {piece_get, piece_put, NULL}};
-    struct plan plan = {.name = name_of(bytes_of_text("default")), .generation_count = 1};
+    struct plan plan = {.name = name_of(bytes_of_text("default")),
+                        .durability = DURABILITY_RELAXED,
+                        .generation_count = 1};
     plan.generations[0].generation = 1;
     plan.generations[0].terms = (struct terms){1, {load->settings.limit}};
     plan_set_init(target->plans);

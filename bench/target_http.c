@@ -1,7 +1,6 @@
 /*
- * Peers behind HTTP/1.1: connections are kept alive, and requests pipelined where --outstanding is
- * above 1 (replies come in order then). `http`: GET of a path, 200 is a grant and 429 a refusal;
- * `gubernator`: its JSON gateway.
+ * A peer behind HTTP/1.1: connections are kept alive, and requests pipelined where --outstanding is
+ * above 1 (replies come in order then). GET of a path; 200 is a grant, 429 a refusal.
  */
 #include <netinet/in.h>
 #include <stdio.h>
@@ -33,7 +32,6 @@ struct http_lane {
 struct http_target {
     struct sockaddr_storage address;
     char host[TCP_URL_BYTES_MAX];
-    bool gubernator;
 };
 
 static struct http_target *target_of(const struct load *load) {
@@ -49,22 +47,9 @@ static void lane_break(struct http_lane *own, const char *why) {
 
 /* --- replies -------------------------------------------------------------------------------- */
 
-static bool body_has(struct bytes body, const char *text) {
-    return memmem(body.data, body.size, text, strlen(text)) != NULL;
-}
-
-static struct outcome outcome_of_reply(const struct http_target *target,
-                                       const struct http_reply *reply) {
-    if (target->gubernator && reply->status == 200) {
-        if (!body_has(reply->body, "\"error\":\"\"") && body_has(reply->body, "\"error\":")) {
-            return outcome_of_error(OUTCOME_SERVER);
-        }
-        return outcome_of_answer(!body_has(reply->body, "OVER_LIMIT"));
-    }
-    if (reply->status == 200 || reply->status == 429) {
-        return outcome_of_answer(reply->status == 200);
-    }
-    return outcome_of_error(OUTCOME_SERVER);
+static struct outcome outcome_of_reply(const struct http_reply *reply) {
+    return reply->status == 200 || reply->status == 429 ? outcome_of_answer(reply->status == 200)
+                                                        : outcome_of_error(OUTCOME_SERVER);
 }
 
 static void reply_take(struct http_lane *own, const struct http_reply *reply) {
@@ -74,7 +59,7 @@ static void reply_take(struct http_lane *own, const struct http_reply *reply) {
     own->waiting_count--;
     struct shot *shot = load_shot_of(own->lane, id);
     if (shot != NULL) {
-        load_take_done(shot, 0, outcome_of_reply(target_of(load), reply));
+        load_take_done(shot, 0, outcome_of_reply(reply));
         load_shot_done(shot);
     }
 }
@@ -121,23 +106,6 @@ static int get_write(const struct load *load, char *out, struct bytes key) {
                     mark != NULL ? mark + strlen(KEY_MARK) : "", target_of(load)->host);
 }
 
-static int gubernator_write(const struct load *load, char *out, struct bytes key) {
-    const struct load_settings *settings = &load->settings;
-    char body[512];
-    int size = snprintf(
-        body, sizeof body,
-        "{\"requests\":[{\"name\":\"bench\",\"unique_key\":\"%.*s\",\"hits\":%llu,\"limit\":%llu,"
-        "\"burst\":%llu,\"duration\":%llu,\"algorithm\":1}]}",
-        (int)key.size, (const char *)key.data, (unsigned long long)settings->cost_tokens,
-        (unsigned long long)settings->limit.rate_tokens,
-        (unsigned long long)settings->limit.burst_tokens,
-        (unsigned long long)settings->limit.period_ns / 1000000);
-    return snprintf(out, REQUEST_BYTES_MAX,
-                    "POST /v1/GetRateLimits HTTP/1.1\r\nHost: %s\r\nContent-Type: "
-                    "application/json\r\nContent-Length: %d\r\n\r\n%s",
-                    target_of(load)->host, size, body);
-}
-
 static bool http_send(struct lane *lane, struct shot *shot) {
     struct load *load = lane->load;
     struct http_lane *own = lane->connection;
@@ -146,8 +114,7 @@ static bool http_send(struct lane *lane, struct shot *shot) {
     if (own->broken || own->waiting_count == load->settings.outstanding) {
         return false; /* shots that were given up still have their replies to come */
     }
-    own->output_size += (uint32_t)(target_of(load)->gubernator ? gubernator_write(load, out, key)
-                                                               : get_write(load, out, key));
+    own->output_size += (uint32_t)get_write(load, out, key);
     uint32_t last = (own->waiting_first + own->waiting_count++) % load->settings.outstanding;
     own->waiting[last] = load_shot_id(shot);
     return true;
@@ -232,7 +199,7 @@ static void http_lane_close(struct lane *lane) {
     }
 }
 
-static bool http_open_as(struct load *load, bool gubernator, char *why, size_t why_size) {
+static bool http_open(struct load *load, char *why, size_t why_size) {
     const struct load_settings *settings = &load->settings;
     struct http_target *target = calloc(1, sizeof *target);
     struct tcp_address address;
@@ -244,6 +211,10 @@ static bool http_open_as(struct load *load, bool gubernator, char *why, size_t w
     }
     if (settings->batch != 1 || settings->plan != NULL) {
         snprintf(why, why_size, "%s knows neither --plan nor --batch", settings->target->name);
+        return false;
+    }
+    if (settings->http_path == NULL || strlen(settings->http_path) > PATH_BYTES_MAX) {
+        snprintf(why, why_size, "--http-path is needed, at most %d bytes", PATH_BYTES_MAX);
         return false;
     }
     if (strncmp(settings->url, "http://", 7) != 0) {
@@ -259,20 +230,7 @@ static bool http_open_as(struct load *load, bool gubernator, char *why, size_t w
         return false;
     }
     snprintf(target->host, sizeof target->host, "%s", url + 6);
-    target->gubernator = gubernator;
     return true;
-}
-
-static bool http_open(struct load *load, char *why, size_t why_size) {
-    if (load->settings.http_path == NULL || strlen(load->settings.http_path) > PATH_BYTES_MAX) {
-        snprintf(why, why_size, "--http-path is needed, at most %d bytes", PATH_BYTES_MAX);
-        return false;
-    }
-    return http_open_as(load, false, why, why_size);
-}
-
-static bool gubernator_open(struct load *load, char *why, size_t why_size) {
-    return http_open_as(load, true, why, why_size);
 }
 
 static void http_close(struct load *load) {
@@ -280,10 +238,10 @@ static void http_close(struct load *load) {
     load->memory = NULL;
 }
 
-#define HTTP_TARGET(its_name, its_open)                                                            \
-    {                                                                                              \
-        .name = its_name, .open = its_open, .lane_open = http_lane_open, .lane_send = http_send,   \
-        .lane_flush = http_flush, .lane_close = http_lane_close, .close = http_close               \
-    }
-const struct target target_http = HTTP_TARGET("http", http_open);
-const struct target target_gubernator = HTTP_TARGET("gubernator", gubernator_open);
+const struct target target_http = {.name = "http",
+                                   .open = http_open,
+                                   .lane_open = http_lane_open,
+                                   .lane_send = http_send,
+                                   .lane_flush = http_flush,
+                                   .lane_close = http_lane_close,
+                                   .close = http_close};

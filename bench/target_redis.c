@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "bench/target.h"
-#include "runtime/redis_link.h"
+#include "runtime/redis_address.h"
 #include "runtime/redis_uv.h"
 
 /* The stores that a connection may need: [0] is --target. */
@@ -46,7 +46,7 @@ struct redis_target {
     const char *verb; /* CL.THROTTLE, THROTTLE */
     uint32_t store_count;
     enum store stores[STORES_MAX];
-    struct redis_address addresses[STORES_MAX];
+    struct redis_place places[STORES_MAX];
     char rate[NUMBER_BYTES], period[NUMBER_BYTES], burst[NUMBER_BYTES], cost[NUMBER_BYTES];
     double increment_us, tolerance_us;
 };
@@ -270,13 +270,12 @@ static void on_gone(void *ctx, const redisAsyncContext *context) {
 
 static bool store_connect(struct redis_lane *own, enum store store, char *why, size_t why_size) {
     struct load *load = own->lane->load;
-    const struct redis_address *address = &target_of(load)->addresses[store];
-    redisAsyncContext *context = address->port == 0
-                                     ? redisAsyncConnectUnix(address->host)
-                                     : redisAsyncConnect(address->host, address->port);
+    const struct redis_place *place = &target_of(load)->places[store];
+    redisAsyncContext *context = place->port == 0 ? redisAsyncConnectUnix(place->host)
+                                                  : redisAsyncConnect(place->host, place->port);
     if (context == NULL || context->err != 0 ||
         !redis_uv_attach(context, &load->loop, on_gone, own)) {
-        snprintf(why, why_size, "cannot connect to %s: %s", address->host,
+        snprintf(why, why_size, "cannot connect to %s: %s", place->host,
                  context != NULL ? context->errstr : "no memory");
         if (context != NULL) {
             redisAsyncFree(context);
@@ -339,6 +338,20 @@ static void redis_lane_close(struct lane *lane) {
 
 /* --- the five of them ----------------------------------------------------------------------- */
 
+static bool place_parse(const char *url, struct redis_place *place, char *why, size_t why_size) {
+    struct redis_address address;
+    if (!redis_address_parse(url, &address, why, why_size)) {
+        return false;
+    }
+    if (address.tls || address.master[0] != '\0' || address.user[0] != '\0' ||
+        address.database != 0) {
+        snprintf(why, why_size, "\"%.200s\": a load goes to a plain redis://host:port", url);
+        return false;
+    }
+    *place = address.places[0];
+    return true;
+}
+
 static struct redis_target *redis_open(struct load *load, char *why, size_t why_size) {
     const struct load_settings *settings = &load->settings;
     struct redis_target *target = calloc(1, sizeof *target);
@@ -361,9 +374,7 @@ static struct redis_target *redis_open(struct load *load, char *why, size_t why_
     snprintf(target->cost, NUMBER_BYTES, "%llu", (unsigned long long)settings->cost_tokens);
     snprintf(target->period, NUMBER_BYTES, "%llu",
              (unsigned long long)settings->limit.period_ns / 1000);
-    return redis_address_parse(settings->url, &target->addresses[STORE_MAIN], why, why_size)
-               ? target
-               : NULL;
+    return place_parse(settings->url, &target->places[STORE_MAIN], why, why_size) ? target : NULL;
 }
 
 static bool lua_open(struct load *load, char *why, size_t why_size) {
@@ -414,7 +425,7 @@ static bool store_add(struct redis_target *target, enum store store, const char 
         return false;
     }
     target->stores[target->store_count++] = store;
-    return redis_address_parse(url, &target->addresses[store], why, why_size);
+    return place_parse(url, &target->places[store], why, why_size);
 }
 
 static bool kv_open(struct load *load, char *why, size_t why_size) {

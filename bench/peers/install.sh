@@ -8,15 +8,13 @@
 #   workerd       npm        the runtime of Durable Objects, a binary in a package
 #   redis-cell    cargo      a module of Redis
 #   throttlecrab  cargo      a limiter that speaks Redis's protocol (needs protoc to compile)
-#   gubernator    go         a limiter that speaks gRPC and JSON
 set -uo pipefail
 
 workerd_version=1.20261117.1
 redis_cell_version=0.2.2
 throttlecrab_version=0.4.40
-gubernator_version=v2.13.0
 
-[ $# -ge 1 ] && [ "${1#-}" = "$1" ] || { sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 2; }
+[ $# -ge 1 ] && [ "${1#-}" = "$1" ] || { sed -n '2,12s/^# \{0,1\}//p' "$0" && exit 2; }
 mkdir -p "$1" && directory=$(cd "$1" && pwd) || exit 1
 shift
 failed=0
@@ -52,14 +50,7 @@ install_throttlecrab() {
     done_or_not $?
 }
 
-install_gubernator() {
-    have go || return
-    GOBIN=$directory/gubernator go install \
-        "github.com/gubernator-io/gubernator/v2/cmd/gubernator@$gubernator_version"
-    done_or_not $?
-}
-
-[ $# -gt 0 ] || set -- workerd redis-cell throttlecrab gubernator
+[ $# -gt 0 ] || set -- workerd redis-cell throttlecrab
 for peer; do
     declare -F "install_$peer" >/dev/null || { echo "install.sh: no peer is called $peer" >&2 && exit 2; }
     "install_$peer"
