@@ -1,0 +1,315 @@
+"""Performs a schedule on a cluster under load, keeps it supervised, and has the records judged."""
+
+import os
+import signal
+import subprocess
+import time
+
+import harness
+from cluster import HEAR_S, LEASE_S, SNAPSHOT_S, WRITE_S, classes_of
+from harness import Process, program
+from schedule import NODES, ROUTERS
+
+# Seconds within which all slots must be answered by owners once everything runs again: the store
+# has been away (three leases of calm), leases expire, slots are taken over, routers hear of it.
+HEALED_S = 10.0 * harness.SLOW
+
+# An operator's command that takes longer has hung: it gives up by itself after 20 s of standstill.
+OPERATOR_S = 40.0
+
+# A supervisor starts what has ended after so long.
+SUPERVISE_S = 0.2
+
+WATCH_S, CONTROL_WATCH_S = 0.05, 1.0
+STOP_S = 12.0  # --stop-timeout and a little
+
+
+class Failed(Exception):
+    """The day has shown a fault; its text says which."""
+
+
+class Day:
+    def __init__(self, cluster, actions, seed, rate=0, say=print):
+        self.cluster, self.actions, self.seed, self.rate, self.say = (cluster, actions, seed, rate,
+                                                                      say)
+        self.down = {}       # name -> "killed", "stopping" (a supervisor leaves it alone)
+        self.paused = {}     # name -> since when
+        self.restart_at = {}
+        self.stopping = {}   # name -> (since when, start when it has ended)
+        self.operator, self.operator_queue = None, []
+        self.faults, self.counts = [], {}
+        self.records = os.path.join(cluster.directory, "records")
+
+    # --- saying ---
+
+    def tell(self, text):
+        self.say("%8.3f  %s" % (time.monotonic() - self.began_s, text))
+
+    def count(self, what):
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def fault(self, text):
+        self.faults.append(text)
+        self.tell("FAULT: " + text)
+
+    # --- verbs ---
+
+    def do_kill(self, name, _):
+        process, now_s = self.cluster.processes[name], time.monotonic()
+        self.paused.pop(name, None)
+        if not process.alive:
+            return "is down already"
+        process.kill9()
+        self.down[name] = "killed"
+        if name in NODES:
+            self.cluster.note_loss(name, now_s, time.monotonic())
+        elif name == "redis":
+            self.cluster.redis_down_at = now_s
+
+    def do_start(self, name, _):
+        if name in self.stopping:
+            self.stopping[name] = (self.stopping[name][0], True)
+            return "as soon as it has ended"
+        process = self.cluster.processes[name]
+        self.down.pop(name, None)
+        if not process.alive:
+            process.start()
+        if name == "redis":
+            self._redis_is_back()
+
+    def _redis_is_back(self):
+        if self.cluster.redis_down_at is not None:
+            self.cluster.redis_back_at = (self.cluster.redis_down_at, time.monotonic())
+            self.cluster.redis_down_at = None
+
+    def do_stop(self, name, _):
+        process = self.cluster.processes[name]
+        if not process.alive or name in self.stopping:
+            return "is down already"
+        process.popen.terminate()
+        self.down[name] = "stopping"
+        self.stopping[name] = (time.monotonic(), False)
+
+    def do_pause(self, name, _):
+        process = self.cluster.processes[name]
+        if not process.alive or name in self.stopping:
+            return "is down already"
+        os.kill(process.pid, signal.SIGSTOP)
+        self.paused[name] = time.monotonic()
+        if name == "redis":
+            self.cluster.redis_down_at = time.monotonic()
+
+    def do_continue(self, name, _):
+        since_s = self.paused.pop(name, None)
+        if since_s is None:
+            return "is not paused"
+        os.kill(self.cluster.processes[name].pid, signal.SIGCONT)
+        if name == "redis":
+            self._redis_is_back()
+        elif name in NODES and time.monotonic() - since_s > LEASE_S / 2:
+            self.cluster.note_loss(name, since_s)
+            self.cluster.note_stale(name, since_s, time.monotonic())
+
+    def do_rebalance(self, _, weights):
+        for node, weight in weights.items():
+            self.operator_queue.append(["node", "weight", node, str(weight)])
+        self.operator_queue.append(["rebalance", "--yes", "--resume"])
+        self.operator_queue.append(["rebalance", "--yes"])
+
+    def do_move(self, node, slots):
+        self.operator_queue.append(["slot", "move", "%d-%d" % slots, node])
+
+    def perform(self, action):
+        remark = getattr(self, "do_" + action.verb)(action.target, action.value)
+        self.count(action.verb + " " + action.target.rstrip("123"))
+        self.tell("%-9s %-7s %s%s" % (action.verb, action.target,
+                                      "" if action.value is None else action.value,
+                                      " (%s)" % remark if remark else ""))
+
+    def running(self):
+        return [name for name in NODES if name not in self.down and name not in self.paused]
+
+    # --- the operator ---
+
+    def operate(self):
+        if self.operator is not None:
+            done = self.operator.poll()
+            if done is None and time.monotonic() - self.operator_since_s < OPERATOR_S:
+                return
+            if done is None:
+                self.operator.kill()
+                self.operator.wait()
+                self.fault("sluicectl %s hung" % " ".join(self.operator_words))
+            output = self.operator.stdout.read().strip().splitlines()
+            self.operator.stdout.close()
+            self.count("operator's commands, exit code %s" % done)
+            if self.operator_words[0] != "node":
+                self.tell("sluicectl %s: exit code %s, %s" % (
+                    " ".join(self.operator_words), done, output[-1] if output else ""))
+            self.operator = None
+        running = self.running()
+        if self.operator_queue and running:
+            self.operator_words = self.operator_queue.pop(0)
+            self.operator_since_s = time.monotonic()
+            # By this thread, which lives as long as the process: it dies with us if we are killed.
+            self.operator = subprocess.Popen(
+                self.cluster.ctl_argv(running[0], *self.operator_words), text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                preexec_fn=harness._die_with_parent)
+
+    # --- the supervisor ---
+
+    def supervise(self):
+        now_s = time.monotonic()
+        for name, process in self.cluster.processes.items():
+            if process.popen is None or process.alive:
+                if name in self.stopping and now_s - self.stopping[name][0] > STOP_S:
+                    self.fault("%s did not stop in %.0f s" % (name, STOP_S))
+                    process.kill9()
+                continue
+            if name in self.stopping:
+                since_s, start = self.stopping.pop(name)
+                self.ended_in_order(name, process.popen.returncode, since_s)
+                if start:
+                    self.down.pop(name, None)
+                    process.start()
+            elif name not in self.down:
+                self.ended_by_itself(name, process, now_s)
+
+    def ended_in_order(self, name, code, since_s):
+        self.count("stops in order, exit code %d" % code)
+        self.tell("%s has ended with exit code %d, %.2f s after SIGTERM" % (
+            name, code, time.monotonic() - since_s))
+        if code == 3:  # it says itself that it could not write everything
+            self.cluster.note_loss(name, since_s, time.monotonic())
+        elif code != 0:
+            self.fault("%s ended with exit code %d after SIGTERM\n%s" % (
+                name, code, self.cluster.processes[name].tail(12)))
+            self.cluster.note_loss(name, since_s, time.monotonic())
+
+    def ended_by_itself(self, name, process, now_s):
+        if name not in self.restart_at:
+            code = process.popen.returncode
+            self.count("%s ended by itself, exit code %d" % (name.rstrip("123"), code))
+            last = process.log().decode(errors="replace").splitlines()[-1:]
+            self.tell("%s ended by itself with exit code %d: %s" % (name, code, last))
+            if code != 1:
+                self.fault("%s ended by itself with exit code %d\n%s" % (name, code,
+                                                                         process.tail(20)))
+            if name in NODES:
+                self.cluster.note_loss(name, now_s, now_s)
+            elif name == "redis":
+                self.cluster.redis_down_at = self.cluster.redis_down_at or now_s
+            self.restart_at[name] = now_s + SUPERVISE_S
+        elif now_s >= self.restart_at[name]:
+            del self.restart_at[name]
+            process.start()
+            if name == "redis":
+                self._redis_is_back()
+
+    # --- the day ---
+
+    def start_load(self):
+        argv = [program("chaos-load"), "--out", self.records, "--seed", str(self.seed),
+                "--rate", str(self.rate), "--routers",
+                ",".join(self.cluster.processes[name].address for name in ROUTERS)]
+        for text in classes_of(self.cluster.durabilities):
+            argv += ["--class", text]
+        self.load = Process("load", self.cluster.host("load").wrap(argv), self.cluster.directory)
+        self.load.start()
+
+    def turn(self):
+        """One look at everything; a few milliseconds."""
+        now_s = time.monotonic()
+        self.supervise()
+        self.operate()
+        if now_s >= self.watch_at_s:
+            control = now_s >= self.control_at_s
+            self.cluster.watch(self.running() if control else [])
+            self.watch_at_s = now_s + WATCH_S
+            if control:
+                self.control_at_s = now_s + CONTROL_WATCH_S
+        if not self.load.alive:
+            raise Failed("the load ended early\n" + self.load.tail())
+        time.sleep(0.005)
+
+    def live(self):
+        """Returns when everything is mended and every slot is answered by its owner again."""
+        self.began_s, self.wall_s = time.monotonic(), time.time()
+        self.watch_at_s = self.control_at_s = 0
+        self.start_load()
+        for action in self.actions:
+            while time.monotonic() - self.began_s < action.at_s:
+                self.turn()
+            self.perform(action)
+        self.mend()
+        while self.stopping or self.operator is not None or self.restart_at:
+            self.turn()
+        healed_s = self.cluster.wait_healed(HEALED_S)
+        self.cluster.watch(NODES)
+        self.tell("all is mended: every slot was answered by its owner %.2f s later" % healed_s)
+        self.note_surprises()
+
+    def mend(self):
+        """What the schedule has not mended; mostly nothing."""
+        self.operator_queue.clear()
+        for name in list(self.paused):
+            self.do_continue(name, None)
+        for name in list(self.down):
+            self.do_start(name, None)
+
+    def note_surprises(self):
+        """Takeovers that nobody planned: a node that did not get its turn for a whole lease on a
+        busy machine. What they may make it forget is noted like that of any other."""
+        for wall_s, node, text in self.cluster.failovers():
+            at_s = time.monotonic() - (time.time() - wall_s)
+            if at_s < self.began_s:
+                continue
+            self.count("takeovers")
+            if not self.cluster.lost_lately(node, at_s):
+                self.count("takeovers that nobody planned")
+                self.tell("nobody planned this takeover: " + text)
+                # It last renewed its lease this long before.
+                self.cluster.note_loss(node, at_s - LEASE_S, at_s + HEAR_S)
+
+    def stop_load(self):
+        self.load.popen.terminate()
+        code = self.load.wait(60)
+        self.say("load: " + self.load.log().decode(errors="replace").strip().splitlines()[-1])
+        if code != 0:
+            self.fault("after everything was mended some owners did not answer: exit code %d" % code)
+
+    def judge(self, planted=200):
+        """True if every promise was kept."""
+        events = os.path.join(self.cluster.directory, "events")
+        self.cluster.write_losses(events)
+        self.say("%d losses noted; what a loss may make a relaxed node forget: what it granted in "
+                 "the %.0f ms before (snapshot interval %.0f ms, writing %.0f ms), or since the "
+                 "store went away; clocks were wrong by at most %d us" % (
+                     len(self.cluster.losses), (SNAPSHOT_S + WRITE_S) * 1e3, SNAPSHOT_S * 1e3,
+                     WRITE_S * 1e3, self.cluster.clock_error_us))
+        done = subprocess.run([program("chaos-check"), self.records, "--events", events,
+                               "--clock-error-us", str(self.cluster.clock_error_us),
+                               "--plant", str(planted), "--seed", str(self.seed)],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.say(done.stdout.rstrip())
+        return done.returncode == 0
+
+    def stop_all(self):
+        """Everything ends in order, and no log tells of a bug."""
+        for name in ROUTERS + NODES + ("redis",):
+            process = self.cluster.processes[name]
+            if process.alive and process.terminate() != 0:
+                self.fault("%s ended with exit code %d\n%s" % (name, process.popen.returncode,
+                                                               process.tail()))
+            if harness.SANITIZER_REPORT.search(process.log()):
+                self.fault("%s reports a bug\n%s" % (name, process.tail(40)))
+
+    def run(self):
+        """The whole day. True if it was a good one."""
+        self.live()
+        self.stop_load()
+        good = self.judge()
+        self.stop_all()
+        self.say("done: " + ", ".join("%s %d" % one for one in sorted(self.counts.items())))
+        return good and not self.faults

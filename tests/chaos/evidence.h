@@ -1,0 +1,63 @@
+/*
+ * All grants of a load, sorted by key, with what else is known of each key; and what the driver
+ * noted of crashes. Read once, then judged (judge.h).
+ */
+#ifndef SLUICE_CHAOS_EVIDENCE_H
+#define SLUICE_CHAOS_EVIDENCE_H
+
+#include "tests/chaos/bound.h"
+
+/* Crashes in one run: one a second for an hour. */
+#define LOSSES_MAX 3600
+
+#define LATENCY_US_MAX 4000000
+
+/* A moment at which a node may have forgotten what it had not written: it was killed, or lost its
+ * slots without handing them over. Or, stale: a time in which it may have answered for slots that
+ * were no longer its own; that costs a strict bucket nothing more. */
+struct loss {
+    bool stale;
+    uint64_t at_ns, before_ns; /* what it granted since at - before may be forgotten */
+    uint64_t until_ns;         /* it may have gone on answering until then */
+    uint8_t slots[SLOTS_MAX / 8];
+};
+
+struct key_record {
+    uint64_t first_ns;                   /* when its first take was sent; 0: none */
+    uint64_t granted_cost, unknown_cost; /* unknown: no owner answered, but one may have counted */
+    uint64_t looked_sent_ns, looked_answered_ns;
+    uint32_t level;      /* as looked at after the load */
+    bool looked, forgot; /* forgot: set by judge_class, if granted more than its bound */
+    uint32_t grant_count;
+    size_t grants_at;
+};
+
+struct class_keys {
+    struct key_record *keys;
+    uint32_t count, capacity;
+    uint64_t takes[RECORD_OUTCOMES], cost[RECORD_OUTCOMES];
+};
+
+struct evidence {
+    struct record_header header;
+    struct record_class classes[CLASSES_MAX];
+    struct class_keys of[CLASSES_MAX];
+    struct grant *grants; /* a key's are together, with room for one more: the look at the end */
+    size_t grant_count;
+    uint64_t first_ns, last_ns;
+    uint32_t *latency; /* owners' answers, by us */
+    struct loss *losses;
+    uint32_t loss_count;
+};
+
+/* False, with a line on standard error. `events` may be NULL. */
+bool evidence_read(struct evidence *evidence, const char *path, const char *events);
+void evidence_free(struct evidence *evidence);
+
+/* The slot of a key. */
+uint32_t evidence_slot(const struct evidence *evidence, uint32_t key);
+
+/* Microseconds within which so many of a thousand answers of owners came. */
+uint32_t evidence_latency_us(const struct evidence *evidence, uint32_t per_mille);
+
+#endif
