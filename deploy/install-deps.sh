@@ -39,7 +39,7 @@ packages=(
     redis-server procps
 )
 test_packages=(
-    libcmocka-dev python3 python3-msgpack nng-utils iproute2
+    libcmocka-dev python3 python3-msgpack nng-utils iproute2 nftables
     clang clang-format clang-tidy
     spin valgrind nanomsg-utils
 )

@@ -179,6 +179,20 @@ if wanted instructions && [ -x build/dev/bin/decision-path ]; then
     fi
 fi
 
+# Bad days for a whole cluster: the one of the processes, and the one of the network, for those who
+# may have namespaces. The schedules are the seed's; how the processes meet them is not.
+if wanted chaos && [ -x build/dev/bin/chaos-load ]; then
+    minutes=() && [ $quick = no ] || minutes=(--minutes 0.25)
+    [ $soak = no ] || minutes=(--minutes 10)
+    part "chaos crash" tests/chaos/run crash --seed 1 "${minutes[@]}"
+    if why=$(tests/chaos/run network --check); then
+        part "chaos network" tests/chaos/run network --seed 1 "${minutes[@]}"
+    else
+        skipped=$((skipped + 1))
+        printf '%-22s skipped          %s\n' "chaos network" "$why"
+    fi
+fi
+
 # The model of ownership, for those who have spin.
 if [ $quick = no ] && wanted spin; then
     if command -v spin >/dev/null; then

@@ -75,23 +75,26 @@ def classes_of(durabilities):
 
 
 class Cluster:
-    def __init__(self, directory, durabilities, hosts=None, node_args=(), envs=None):
+    def __init__(self, directory, durabilities, hosts=None, envs=None):
+        """hosts, envs: by name of the process, if not this machine and its environment."""
         self.directory, self.durabilities = directory, list(durabilities)
-        self.hosts = hosts or {}
-        self.envs = envs or {}
+        self.hosts, self.envs = hosts or {}, envs or {}
         self.clock_error_us = 0
         self.maps = []  # (seen at, epoch, owner node by slot)
         self.redis_down_at = self.redis_back_at = None
+        self.redis_mended = False
         self.losses = []
+        self.planned = []  # (node, when it was told to stop)
         self.processes = {}
         self._make_redis()
         for name in NODES:
-            self._make_node(name, node_args)
+            self._make_node(name)
         for name in ROUTERS:
             self._make_router(name)
 
     def host(self, name):
-        return self.hosts.get(name) or Host()
+        """Routers and the load are on the clients' host."""
+        return self.hosts.get(name) or self.hosts.get("clients") or Host()
 
     def _add(self, name, argv):
         self.processes[name] = Process(name, self.host(name).wrap(argv), self.directory,
@@ -106,10 +109,9 @@ class Cluster:
             "redis-server", "--bind", self.host("redis").ip, "--port", str(self.redis_port),
             "--protected-mode", "no", "--dir", self.redis_data, "--save", "",
             "--appendonly", "yes", "--appendfsync",
-            "always" if "strict" in self.durabilities else "everysec",
-            "--auto-aof-rewrite-percentage", "0"])
+            "always" if "strict" in self.durabilities else "everysec"])
 
-    def _make_node(self, name, args):
+    def _make_node(self, name):
         host, port, control = self.host(name), free_ports(SHARDS), free_ports()
         node = self._add(name, [
             program("sluice-node"), "--node-id", name,
@@ -117,7 +119,7 @@ class Cluster:
             "--shards", str(SHARDS), "--listen", "tcp://%s:%d" % (host.ip, port),
             "--control", "tcp://%s:%d" % (host.ip, control),
             "--snapshot-interval", "%dms" % (SNAPSHOT_S * 1000),
-            "--lease-ttl", "%dms" % (LEASE_S * 1000)] + list(args))
+            "--lease-ttl", "%dms" % (LEASE_S * 1000)])
         node.control_url = "tcp://%s:%d" % (host.ip, control)
 
     def _make_router(self, name):
@@ -167,9 +169,7 @@ class Cluster:
         return done.stdout
 
     def ctl_argv(self, node, *words):
-        """Operators' verbs are answered on the node's own machine only."""
-        return self.host(node).wrap([program("sluicectl"), "--control",
-                                     self.processes[node].control_url] + list(words))
+        return [program("sluicectl"), "--control", self.processes[node].control_url] + list(words)
 
     def _alive(self):
         try:
@@ -216,11 +216,12 @@ class Cluster:
     def watch(self, running):
         """Called often: notes who owns what, and what the clocks of the nodes named may be wrong
         by."""
-        if self.redis_down_at is None:
+        if self.redis_down_at is None or self.redis_mended:
             try:
                 with self.redis_client(0.2) as client:
                     self._note_map(client.call("HGET", "sluice:{cluster}:map", "value"))
-            except (OSError, RuntimeError):
+                self._redis_is_back()
+            except (OSError, RuntimeError):  # not yet: it has to read its file, for one
                 pass
         for name in running:
             try:
@@ -230,6 +231,18 @@ class Cluster:
                                               status["store"]["clock_error_us"])
             except (OSError, Closed, RpcError):
                 pass
+
+    def redis_away(self):
+        """From now on, until watch() finds it answering after redis_mended was set."""
+        self.redis_mended = False
+        if self.redis_down_at is None:
+            self.redis_down_at = time.monotonic()
+
+    def _redis_is_back(self):
+        if self.redis_down_at is not None:
+            self.redis_back_at = (self.redis_down_at, time.monotonic())
+            self.redis_down_at = None
+        self.redis_mended = False
 
     def _note_map(self, value):
         if value is None:
@@ -266,10 +279,12 @@ class Cluster:
         """The node may go on for what it owned then until it hears that others own it."""
         self.losses.append(("stale", node, from_s, 0, from_s + HEAR_S, owned_s))
 
-    def lost_lately(self, node, at_s):
-        """Whether a loss of the node is noted that explains a takeover at that time."""
-        return any(one == node and since_s - 1 <= at_s <= until_s + 5 * LEASE_S
-                   for _, one, since_s, _, until_s, _ in self.losses)
+    def explained(self, node, at_s):
+        """Whether a stop or a loss of the node is noted that explains a takeover at that time."""
+        stopped = any(one == node and stopped_s <= at_s <= stopped_s + 10 * LEASE_S
+                      for one, stopped_s in self.planned)
+        return stopped or any(one == node and since_s - 1 <= at_s <= until_s + 5 * LEASE_S
+                              for _, one, since_s, _, until_s, _ in self.losses)
 
     def write_losses(self, path):
         with open(path, "w") as file:
@@ -281,8 +296,13 @@ class Cluster:
                                                  digits))
 
     def failovers(self):
-        """What the cluster itself says of takeovers: [(wall time, dead node, text)]."""
+        """What the cluster itself says of takeovers: [(first epoch of the new owners, dead node,
+        text)]."""
         with Connection(self.processes["n1"].control_url) as control:
-            return [(event["time_ms"] / 1e3, event["text"].split()[0], event["text"])
-                    for event in control.call("cluster.events", 1000)
-                    if event["kind"] == "failover"]
+            texts = [event["text"] for event in control.call("cluster.events", 1000)
+                     if event["kind"] == "failover"]
+        return [(int(text.split()[-2]), text.split()[0], text) for text in texts]
+
+    def seen_s(self, epoch):
+        """When a map of that epoch, or a later one, was first seen; None if it was not."""
+        return next((at_s for at_s, seen, _ in self.maps if seen >= epoch), None)

@@ -8,6 +8,7 @@ import time
 import harness
 from cluster import HEAR_S, LEASE_S, SNAPSHOT_S, WRITE_S, classes_of
 from harness import Process, program
+from move_tools import halt
 from schedule import NODES, ROUTERS
 
 # Seconds within which all slots must be answered by owners once everything runs again: the store
@@ -29,7 +30,7 @@ class Failed(Exception):
 
 
 class Day:
-    def __init__(self, cluster, actions, seed, rate=0, say=print):
+    def __init__(self, cluster, actions, seed, rate=0, say=print, network=None, clocks=None):
         self.cluster, self.actions, self.seed, self.rate, self.say = (cluster, actions, seed, rate,
                                                                       say)
         self.down = {}       # name -> "killed", "stopping" (a supervisor leaves it alone)
@@ -38,6 +39,8 @@ class Day:
         self.stopping = {}   # name -> (since when, start when it has ended)
         self.operator, self.operator_queue = None, []
         self.faults, self.counts = [], {}
+        self.network, self.clocks = network, clocks
+        self.disturbed, self.slowed = {}, set()  # name -> since when
         self.records = os.path.join(cluster.directory, "records")
 
     # --- saying ---
@@ -64,7 +67,7 @@ class Day:
         if name in NODES:
             self.cluster.note_loss(name, now_s, time.monotonic())
         elif name == "redis":
-            self.cluster.redis_down_at = now_s
+            self.cluster.redis_away()
 
     def do_start(self, name, _):
         if name in self.stopping:
@@ -75,18 +78,14 @@ class Day:
         if not process.alive:
             process.start()
         if name == "redis":
-            self._redis_is_back()
-
-    def _redis_is_back(self):
-        if self.cluster.redis_down_at is not None:
-            self.cluster.redis_back_at = (self.cluster.redis_down_at, time.monotonic())
-            self.cluster.redis_down_at = None
+            self.cluster.redis_mended = True
 
     def do_stop(self, name, _):
         process = self.cluster.processes[name]
         if not process.alive or name in self.stopping:
             return "is down already"
         process.popen.terminate()
+        self.cluster.planned.append((name, time.monotonic()))
         self.down[name] = "stopping"
         self.stopping[name] = (time.monotonic(), False)
 
@@ -94,10 +93,10 @@ class Day:
         process = self.cluster.processes[name]
         if not process.alive or name in self.stopping:
             return "is down already"
-        os.kill(process.pid, signal.SIGSTOP)
+        halt(process)
         self.paused[name] = time.monotonic()
         if name == "redis":
-            self.cluster.redis_down_at = time.monotonic()
+            self.cluster.redis_away()
 
     def do_continue(self, name, _):
         since_s = self.paused.pop(name, None)
@@ -105,7 +104,7 @@ class Day:
             return "is not paused"
         os.kill(self.cluster.processes[name].pid, signal.SIGCONT)
         if name == "redis":
-            self._redis_is_back()
+            self.cluster.redis_mended = True
         elif name in NODES and time.monotonic() - since_s > LEASE_S / 2:
             self.cluster.note_loss(name, since_s)
             self.cluster.note_stale(name, since_s, time.monotonic())
@@ -118,6 +117,50 @@ class Day:
 
     def do_move(self, node, slots):
         self.operator_queue.append(["slot", "move", "%d-%d" % slots, node])
+
+    # --- verbs of the network, the disk and the clock (network.py) ---
+
+    def disturb(self, name):
+        """From now until it is mended, a node may be unable to write; or all, if it is Redis."""
+        self.disturbed[name] = time.monotonic()
+        if name == "redis":
+            self.cluster.redis_away()
+
+    def do_cut(self, name, value):
+        self.disturb(name)
+        self.network.cut(name, [other for other in value[0] if other != name], value[1])
+
+    def do_lose(self, name, percent):
+        self.disturb(name)
+        self.network.lose(name, percent)
+
+    def do_slow(self, name, _):
+        self.disturb(name)
+        self.slowed.add(name)
+        self.network.slow(name, True)
+
+    def do_join(self, name, _):
+        since_s = self.disturbed.pop(name)
+        self.network.mend(name, name in self.slowed)
+        self.slowed.discard(name)
+        if name == "redis":
+            self.cluster.redis_mended = True
+        elif name in NODES:
+            # It may have gone on answering all the while, and still does until it hears.
+            self.cluster.note_loss(name, since_s, time.monotonic() + HEAR_S)
+
+    def do_fill(self, _, __):
+        self.disturb("redis")
+        self.network.disk_full(True)
+
+    def do_free(self, _, __):
+        self.disturbed.pop("redis", None)
+        self.network.disk_full(False)
+        if self.cluster.processes["redis"].alive:
+            self.cluster.redis_mended = True
+
+    def do_clock(self, _, seconds):
+        self.clocks.set("redis", seconds)
 
     def perform(self, action):
         remark = getattr(self, "do_" + action.verb)(action.target, action.value)
@@ -199,13 +242,13 @@ class Day:
             if name in NODES:
                 self.cluster.note_loss(name, now_s, now_s)
             elif name == "redis":
-                self.cluster.redis_down_at = self.cluster.redis_down_at or now_s
+                self.cluster.redis_away()
             self.restart_at[name] = now_s + SUPERVISE_S
         elif now_s >= self.restart_at[name]:
             del self.restart_at[name]
             process.start()
             if name == "redis":
-                self._redis_is_back()
+                self.cluster.redis_mended = True
 
     # --- the day ---
 
@@ -215,7 +258,7 @@ class Day:
                 ",".join(self.cluster.processes[name].address for name in ROUTERS)]
         for text in classes_of(self.cluster.durabilities):
             argv += ["--class", text]
-        self.load = Process("load", self.cluster.host("load").wrap(argv), self.cluster.directory)
+        self.load = Process("load", self.cluster.host("clients").wrap(argv), self.cluster.directory)
         self.load.start()
 
     def turn(self):
@@ -235,7 +278,7 @@ class Day:
 
     def live(self):
         """Returns when everything is mended and every slot is answered by its owner again."""
-        self.began_s, self.wall_s = time.monotonic(), time.time()
+        self.began_s = time.monotonic()
         self.watch_at_s = self.control_at_s = 0
         self.start_load()
         for action in self.actions:
@@ -255,18 +298,20 @@ class Day:
         self.operator_queue.clear()
         for name in list(self.paused):
             self.do_continue(name, None)
+        for name in list(self.disturbed):
+            self.do_join(name, None)
         for name in list(self.down):
             self.do_start(name, None)
 
     def note_surprises(self):
         """Takeovers that nobody planned: a node that did not get its turn for a whole lease on a
         busy machine. What they may make it forget is noted like that of any other."""
-        for wall_s, node, text in self.cluster.failovers():
-            at_s = time.monotonic() - (time.time() - wall_s)
-            if at_s < self.began_s:
+        for epoch, node, text in self.cluster.failovers():
+            at_s = self.cluster.seen_s(epoch)
+            if at_s is None or at_s < self.began_s:
                 continue
             self.count("takeovers")
-            if not self.cluster.lost_lately(node, at_s):
+            if not self.cluster.explained(node, at_s):
                 self.count("takeovers that nobody planned")
                 self.tell("nobody planned this takeover: " + text)
                 # It last renewed its lease this long before.

@@ -39,14 +39,14 @@ class Maker:
     def free(self, targets):
         return [one for one in targets if self.busy.get(one, 0) <= self.at_s]
 
-    def lasting(self, targets, begin, end, seconds, rest_s=0.3):
+    def lasting(self, targets, begin, end, seconds, rest_s=0.3, value=None):
         """Breaks one of the targets now, mends it later, and lets it be for `rest_s`."""
         targets = self.free(targets)
         if not targets:
             return
         target = self.chance.choice(targets)
         seconds = min(seconds, self.end_s - self.at_s)
-        self.add(0, begin, target)
+        self.add(0, begin, target, value)
         self.add(seconds, end, target)
         self.busy[target] = self.at_s + seconds + rest_s
 
@@ -86,14 +86,40 @@ class Maker:
         last = min(1023, first + self.chance.choice([0, 7, 63, 255]))
         self.add(0, "move", self.chance.choice(NODES), (first, last))
 
+    # --- of the network, the disk and the clock ---
+
+    def cut(self):
+        """From the store, from the clients, from the other nodes, or from everybody."""
+        others = self.chance.choice([["redis"], ["redis"], ["clients"], ["redis", "clients"],
+                                     ["redis", "clients", "n1", "n2", "n3"]])
+        way = self.chance.choice(["both", "both", "out", "in"])
+        self.lasting(NODES, "cut", "join", self.away_s(), value=(others, way))
+
+    def lose(self):
+        self.lasting(NODES + ("redis", "clients"), "lose", "join", self.chance.uniform(1, 4),
+                     value=self.chance.choice([2, 10, 30]))
+
+    def slow(self):
+        self.lasting(NODES + ("redis",), "slow", "join", self.chance.uniform(1, 4))
+
+    def fill_disk(self):
+        self.lasting(["redis"], "fill", "free", self.chance.uniform(0.3, 2), REDIS_REST_S)
+
+    def jump_clock(self):
+        self.add(0, "clock", "redis", round(self.chance.uniform(-1.5, 1.5), 2))
+
     def make(self, kinds):
-        """kinds: (weight, name of the method). Returns the actions in order."""
-        names = [name for weight, name in kinds for _ in range(weight)]
+        """kinds: (weight, name of the method). Returns the actions in order. All kinds come up before
+        any comes up more often than its weight again."""
+        bag = []
         while True:
             self.at_s += self.chance.uniform(*GAP_S)
             if self.at_s >= self.end_s:
-                return sorted(self.actions)
-            getattr(self, self.chance.choice(names))()
+                return sorted(self.actions, key=lambda action: action.at_s)
+            if not bag:
+                bag = [name for weight, name in kinds for _ in range(weight)]
+                self.chance.shuffle(bag)
+            getattr(self, bag.pop())()
 
 
 CRASH = ((4, "kill_node"), (3, "pause_node"), (2, "stop_node"), (2, "kill_redis"),
@@ -103,3 +129,13 @@ CRASH = ((4, "kill_node"), (3, "pause_node"), (2, "stop_node"), (2, "kill_redis"
 def crash_schedule(seed, seconds):
     """Of the crash loop: processes are killed, stopped and continued; slots move."""
     return Maker(seed, seconds).make(CRASH)
+
+
+NETWORK = ((2, "kill_node"), (1, "pause_node"), (1, "stop_node"), (1, "kill_redis"),
+           (5, "cut"), (2, "lose"), (2, "slow"), (1, "fill_disk"), (1, "jump_clock"),
+           (3, "rebalance"), (2, "move_slots"))
+
+
+def network_schedule(seed, seconds):
+    """Of the network: links are cut, lossy or slow, the disk is full, the store's clock jumps."""
+    return Maker(seed, seconds).make(NETWORK)

@@ -14,7 +14,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #define KEYS 120
-#define TAKES 24000
+#define TAKES 12000
 #define BURST 64
 #define SLOTS 64
 #define MS UINT64_C(1000000)
@@ -142,7 +142,7 @@ static void test_any_refusal_turned_into_a_grant_is_found(void **state) {
         assert_int_equal(judgement.lost_too_much, 0);
         assert_int_equal(judgement.keys, KEYS);
         assert_true(judgement.lost > 0);
-        for (int round = 0; round < 150;) {
+        for (int round = 0; round < 60;) {
             struct record_take *take = &world.takes[chance(TAKES)];
             if (take->outcome != RECORD_REFUSED || slot_of(&world, take->key) < SLOTS / 2)
                 continue;
@@ -186,7 +186,7 @@ static void test_what_relaxed_buckets_forget_is_measured(void **state) {
     assert_in_range(judgement.forgotten, 1, late);
     assert_true(judgement.forgiven >= late);
     assert_in_range(reach_ns, 10 * MS, BEFORE_NS);
-    for (int round = 0; round < 100;) {
+    for (int round = 0; round < 60;) {
         struct record_take *take = &world.takes[chance(TAKES)];
         if (take->outcome != RECORD_REFUSED || slot_of(&world, take->key) < SLOTS / 2)
             continue;
