@@ -40,8 +40,8 @@ static void single_answer(struct fake_router *fake, const struct request *reques
                                                     : VERB_TAKE;
     fake->take = take;
     snprintf(fake->key, sizeof fake->key, "%.*s", (int)take.key.size, (const char *)take.key.data);
-    snprintf(fake->plan, sizeof fake->plan, "%.*s", (int)take.plan.name.size,
-             (const char *)take.plan.name.data);
+    struct bytes plan = take.plan.kind == PLAN_CHOICE_NAMED ? take.plan.name : bytes_of("", 0);
+    snprintf(fake->plan, sizeof fake->plan, "%.*s", (int)plan.size, (const char *)plan.data);
     pthread_mutex_unlock(&fake->mutex);
     if (bytes_equal(take.key, bytes_of_text("unknown"))) {
         fault_set(&fault, CODE_UNKNOWN_PLAN, "no plan of that name");
