@@ -66,7 +66,6 @@ static bool lane_fill(struct sluice_client *client, struct lane *lane, struct ca
         *queue = before;
         return false;
     }
-    client->busy_lanes++;
     return true;
 }
 
@@ -128,11 +127,7 @@ bool client_lane_ending(struct sluice_client *client, struct lane *lane) {
 void client_lane_ended(struct sluice_client *client, struct lane *lane) {
     client_lock(client);
     lane->state = LANE_IDLE;
-    client->busy_lanes--;
     client_send(client);
-    if (client->busy_lanes == 0) {
-        pthread_cond_signal(&client->all_idle);
-    }
     client_unlock(client);
 }
 
@@ -205,7 +200,6 @@ enum sluice_error sluice_open(struct sluice_client **out, const char *routers,
         return routers == NULL ? SLUICE_INVALID : SLUICE_NO_MEMORY;
     }
     pthread_mutex_init(&client->mutex, NULL);
-    pthread_cond_init(&client->all_idle, NULL);
     client->calls_max =
         options != NULL && options->calls_max > 0 ? options->calls_max : SLUICE_CALLS_MAX_DEFAULT;
     enum sluice_error error = socket_open(client);
@@ -246,14 +240,8 @@ void sluice_close(struct sluice_client *client) {
     client_unlock(client);
     queue_close(batchable);
     queue_close(single);
-    if (client->socket_open) {
-        nng_close(client->socket); /* ends every request that is under way */
-    }
-    client_lock(client);
-    while (client->busy_lanes > 0) {
-        pthread_cond_wait(&client->all_idle, &client->mutex);
-    }
-    client_unlock(client);
+    /* The socket goes last: nng 1.5 may be about to end a request whose time is over, and would
+     * reach for a context that closing the socket has freed. Freeing an aio waits for that. */
     if (client->sweeper != NULL) {
         nng_aio_stop(client->sweeper);
         nng_aio_free(client->sweeper);
@@ -264,7 +252,9 @@ void sluice_close(struct sluice_client *client) {
     for (uint32_t i = 0; i < SINGLE_LANES; i++) {
         lane_fini(&client->single_lanes[i]);
     }
-    pthread_cond_destroy(&client->all_idle);
+    if (client->socket_open) {
+        nng_close(client->socket);
+    }
     pthread_mutex_destroy(&client->mutex);
     free(client);
 }

@@ -23,15 +23,13 @@ struct call_list {
 
 struct sluice_client {
     pthread_mutex_t mutex;
-    pthread_cond_t all_idle; /* for close */
     nng_socket socket;
     nng_aio *sweeper;
     bool socket_open;
     bool closing;
     bool sweeping;           /* the sweeper is armed */
     int32_t connected_count; /* routers */
-    uint32_t busy_lanes;
-    uint32_t call_count; /* that have not ended */
+    uint32_t call_count;     /* that have not ended */
     uint32_t calls_max;
     uint32_t next_msgid;
     struct call_list batchable; /* waiting for a batch lane, oldest first */

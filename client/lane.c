@@ -209,7 +209,11 @@ enum sluice_error lane_init(struct lane *lane, struct sluice_client *client, nng
 
 void lane_fini(struct lane *lane) {
     if (lane->aio != NULL) {
-        nng_aio_stop(lane->aio);
+        nng_aio_stop(lane->aio); /* its callback, if any, has returned after this */
+        if (lane->state != LANE_IDLE) {
+            /* It was about to wait for the answer: a stopped aio does not, and tells nobody. */
+            calls_fail(lane, SLUICE_CLOSED, NULL);
+        }
         nng_aio_free(lane->aio);
     }
     free(lane->calls);

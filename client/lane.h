@@ -38,7 +38,8 @@ struct lane {
 /* SLUICE_OK, NO_MEMORY. */
 enum sluice_error lane_init(struct lane *lane, struct sluice_client *client, nng_socket socket,
                             bool is_batch);
-/* The lane is idle. */
+/* Ends what is under way (CLOSED), before the socket is closed. The client is closing: nothing is
+ * sent any more. */
 void lane_fini(struct lane *lane);
 
 /* Sends the lane's calls as one request. False: no memory, and nothing has changed. With the

@@ -263,11 +263,10 @@ static void on_handle_closed(uv_handle_t *handle) {
         on_closed(ctx);
 }
 
-/* After this libnng's threads know nothing of the endpoint any more. */
+/* After this libnng's threads know nothing of the endpoint any more. The aios go first: nng 1.5 may
+ * be about to end one whose time is over, and would reach for a context that closing has freed.
+ * Freeing an aio waits for that. */
 static void libnng_close(struct endpoint_nng *endpoint) {
-    for (uint32_t i = 0; i < endpoint->slot_count; i++)
-        nng_ctx_close(endpoint->slots[i].ctx);
-    nng_close(endpoint->socket);
     for (uint32_t i = 0; i < endpoint->slot_count; i++) {
         struct nng_slot *slot = &endpoint->slots[i];
         nng_aio_stop(slot->aio);
@@ -277,7 +276,9 @@ static void libnng_close(struct endpoint_nng *endpoint) {
             nng_msg_free(nng_aio_get_msg(slot->aio));
         nng_msg_free(slot->reply);
         nng_aio_free(slot->aio);
+        nng_ctx_close(slot->ctx);
     }
+    nng_close(endpoint->socket);
 }
 
 static void endpoint_finish(struct endpoint_nng *endpoint) {

@@ -16,9 +16,35 @@ void await_connected(struct sluice_client *client) {
     assert_int_equal(sluice_peek(client, &look, &result), SLUICE_OK);
 }
 
+static atomic_int latest_ms;
+static atomic_bool ticking;
+static pthread_t ticker;
+
+static void *tick(void *argument) {
+    while (atomic_load(&ticking)) {
+        int64_t began_ms = now_ms();
+        usleep(5000);
+        int late_ms = (int)(now_ms() - began_ms) - 5;
+        if (late_ms > atomic_load(&latest_ms)) {
+            atomic_store(&latest_ms, late_ms);
+        }
+    }
+    return NULL;
+}
+
+int64_t lateness_ms(void) {
+    return atomic_load(&latest_ms);
+}
+
+int metronome_start(void **state) {
+    atomic_store(&ticking, true);
+    return pthread_create(&ticker, NULL, tick, NULL);
+}
+
 int fixture_setup(void **state) {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     assert_non_null(fixture);
+    atomic_store(&latest_ms, 0);
     fake_router_start(&fixture->fake);
     assert_int_equal(sluice_open(&fixture->client, fixture->fake.url, NULL), SLUICE_OK);
     await_connected(fixture->client);
@@ -37,6 +63,9 @@ int fixture_teardown(void **state) {
 }
 
 int nng_finish(void **state) {
+    if (atomic_exchange(&ticking, false)) {
+        pthread_join(ticker, NULL);
+    }
     nng_fini();
     return 0;
 }

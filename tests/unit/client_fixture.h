@@ -36,6 +36,11 @@ void take_async(struct fixture *fixture, const char *key, struct tally *tally);
 
 int64_t now_ms(void);
 
+/* By how much a sleeper of 5 ms was late at worst since the fixture's setup: 0 unless the program
+ * starts the metronome first, and ends with nng_finish. */
+int64_t lateness_ms(void);
+int metronome_start(void **state);
+
 /* Waits until `*counter` is `wanted`; fails after ten seconds. */
 void await(atomic_uint *counter, unsigned wanted);
 
