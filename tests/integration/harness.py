@@ -82,19 +82,29 @@ class Metronome:
 
     TICK_S = 0.005
 
+    # Ticks later than this are kept, the last so many of them.
+    KEPT_S, KEPT = 0.01, 4096
+
     def __init__(self):
         self.worst = multiprocessing.Value("d", 0.0, lock=False)
+        self.late = multiprocessing.Array("d", 2 * self.KEPT, lock=False)  # (ended at, late)
         multiprocessing.Process(target=self._run, daemon=True).start()
 
     def _run(self):
         _die_with_parent()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        kept = 0
         while True:
             began = time.monotonic()
             time.sleep(self.TICK_S)
-            late_s = time.monotonic() - began - self.TICK_S
+            now = time.monotonic()
+            late_s = now - began - self.TICK_S
             if late_s > self.worst.value:
                 self.worst.value = late_s
+            if late_s > self.KEPT_S:
+                at = kept % self.KEPT * 2
+                self.late[at:at + 2] = [now, late_s]
+                kept += 1
 
     def reset(self):
         self.worst.value = 0.0
@@ -102,6 +112,12 @@ class Metronome:
     def slack_s(self):
         """Four processes take part in an answer or a write: client, router, node, Redis."""
         return 4 * self.worst.value
+
+    def slack_between_s(self, begin, end):
+        """The same for something that took from begin to end: of the ticks that overlap it."""
+        ticks = zip(self.late[0::2], self.late[1::2])
+        return 4 * max((late_s for ended, late_s in ticks
+                        if ended > begin and ended - late_s < end), default=0.0)
 
 
 @functools.lru_cache
@@ -390,6 +406,21 @@ class Cluster:
                 return False
 
         wait_for("every slot answers", quiet)
+
+    def wait_written(self):
+        """Until no node has a bucket that it has not written, and what it was writing had the time
+        of an interval to be answered."""
+        def owed():
+            return sum(shard["counters"]["buckets_dirty"] for node in self.nodes if node.alive
+                       for shard in self.status_of(node)["shards"])
+
+        wait_for("all buckets are written", lambda: owed() == 0)
+        time.sleep(SNAPSHOT_S)
+
+    @staticmethod
+    def status_of(node):
+        with node.control() as control:
+            return control.call("node.status")
 
     def report(self, lines=15):
         for process in self.processes:

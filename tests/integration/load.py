@@ -1,15 +1,18 @@
 """A steady load of single takes on one connection, with the time of every answer."""
 
+import ctypes
+import multiprocessing
+import signal
 import socket
-import threading
 import time
 
 from sp_client import Closed, RpcError, connect_when_up
 
 
 class Load:
-    """Takes of cost 1 over `keys` in turn, `window` outstanding, from a thread of its own, until
-    stop(). Reconnects when the connection is lost; what was outstanding then may count or not.
+    """Takes of cost 1 over `keys` in turn, `window` outstanding, from a process of its own, so that
+    nothing else that the test does holds up its clock, until stop(). Reconnects when the connection
+    is lost; what was outstanding then may count or not. Known after stop():
 
     sent[key]      takes sent, answered or not
     granted[key]   times at which grants of the owner were received, in order
@@ -28,26 +31,39 @@ class Load:
         self.answered = 0
         self.reconnects = 0
         self.unanswered = 0
-        self.stopping = False
-        self.thread = threading.Thread(target=self._run, daemon=True)
+        context = multiprocessing.get_context("fork")
+        self.stopping = context.Value("b", 0, lock=False)
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=self._work, args=(theirs,), daemon=True)
 
     def start(self):
-        self.thread.start()
+        self.process.start()
         return self
 
     def stop(self):
-        self.stopping = True
-        self.thread.join(60)
-        assert not self.thread.is_alive(), "the load did not end"
+        self.stopping.value = 1
+        assert self.pipe.poll(60), "the load did not end"
+        for name, value in self.pipe.recv().items():
+            setattr(self, name, value)
+        self.process.join(10)
+
+    def _work(self, pipe):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._run()
+        pipe.send({name: getattr(self, name) for name in (
+            "sent", "granted", "degraded", "degraded_allowed", "refused", "errors", "answered",
+            "reconnects", "unanswered")})
 
     def _run(self):
         at = 0
-        while not self.stopping:
+        while not self.stopping.value:
             waiting = []
             try:
                 with connect_when_up(self.url) as connection:
-                    while not self.stopping or waiting:
-                        while len(waiting) < self.window and not self.stopping:
+                    while not self.stopping.value or waiting:
+                        while len(waiting) < self.window and not self.stopping.value:
                             key = self.keys[at % len(self.keys)]
                             at += 1
                             self.sent[key] += 1

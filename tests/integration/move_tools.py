@@ -14,11 +14,15 @@ import time
 
 import msgpack
 
-from harness import say, wait_for, xxh3
+from harness import metronome, say, wait_for, xxh3
 from sp_client import ID_FIRST, Closed, Connection, RpcError, connect_when_up
 
 GRANTED, REFUSED, DEGRADED, ERROR, UNANSWERED = range(5)
 MOVE_SLOTS = 64  # at most so many in one slots.move
+
+# Seconds that the system may keep processes waiting, as a process that does nothing else measures,
+# before a take's default deadline of 250 ms is not the cluster's to keep.
+STALL_S = 0.125
 
 
 # --- load -------------------------------------------------------------------------------------
@@ -27,8 +31,9 @@ MOVE_SLOTS = 64  # at most so many in one slots.move
 class Worker:
     """One process: take_many of `batch` keys, at a steady rate, any number outstanding."""
 
-    def __init__(self, url, keys, hot, plan, rate, batch, seed):
+    def __init__(self, url, keys, hot, plan, rate, batch, seed, deadline_ms):
         self.url, self.keys, self.hot, self.plan = url, keys, hot, plan
+        self.deadline_ms = deadline_ms
         self.interval_s, self.batch = batch / rate, batch
         self.chance = random.Random(seed)
         self.outstanding = {}  # request id -> (sent at, indices of keys)
@@ -43,9 +48,15 @@ class Worker:
 
     def send(self, connection):
         picked = self.pick()
-        takes = [[self.keys[at], 1, self.plan] for at in picked]
-        request = connection.send("take_many", *takes)
-        self.outstanding[request] = (time.monotonic(), picked)
+        if self.deadline_ms is None:
+            takes = [[self.keys[at], 1, self.plan] for at in picked]
+            sent = [(connection.send("take_many", *takes), picked)]
+        else:
+            options = {"deadline_ms": self.deadline_ms}
+            sent = [(request, [at]) for request, at in zip(connection.send_all(
+                [("take", self.keys[at], 1, self.plan, options) for at in picked]), picked)]
+        for request, asked in sent:
+            self.outstanding[request] = (time.monotonic(), asked)
 
     def note(self, request, reply):
         now = time.monotonic()
@@ -54,7 +65,7 @@ class Worker:
             self.error_codes[reply[2][0]] = self.error_codes.get(reply[2][0], 0) + 1
             self.records += [(sent_at, now, at, ERROR) for at in picked]
             return
-        for at, one in zip(picked, reply[3]):
+        for at, one in zip(picked, reply[3] if self.deadline_ms is None else [reply[3]]):
             if isinstance(one[0], str):
                 self.error_codes[one[0]] = self.error_codes.get(one[0], 0) + 1
                 outcome = ERROR
@@ -118,19 +129,23 @@ def work(pipe, *arguments):
 
 
 class MoveLoad:
-    """`rate` takes a second over `keys`, from `workers` processes, until stop()."""
+    """`rate` takes a second over `keys`, from `workers` processes, until stop(). `deadline_ms`
+    None: take_many of a batch, under the default deadline of 250 ms; else single takes."""
 
-    def __init__(self, url, keys, plan="slow", rate=5000, workers=2, batch=10, hot=300):
+    def __init__(self, url, keys, plan="slow", rate=5000, workers=2, batch=10, hot=300,
+                 deadline_ms=None):
         self.keys = keys
         self.processes = []
         context = multiprocessing.get_context("fork")
         for i in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(target=work, daemon=True, args=(
-                theirs, url, keys, min(hot, len(keys)), plan, rate / workers, batch, i))
+                theirs, url, keys, min(hot, len(keys)), plan, rate / workers, batch, i,
+                deadline_ms))
             self.processes.append((process, ours))
 
     def start(self):
+        metronome().reset()
         self.began = time.monotonic()
         for process, _ in self.processes:
             process.start()
@@ -159,6 +174,12 @@ class MoveLoad:
 
     def count(self, outcome):
         return sum(1 for record in self.records if record[3] == outcome)
+
+    def by_policy(self):
+        """Takes that nobody decided in time, although the machine let everybody run: one that it
+        kept waiting for most of a deadline says nothing."""
+        return [record for record in self.records if record[3] == DEGRADED and
+                metronome().slack_between_s(record[0], record[1]) < STALL_S]
 
     @property
     def rate(self):

@@ -166,18 +166,18 @@ class CrashTest(unittest.TestCase):
         self.close_cluster()
 
     def test_nng_client_outlives_the_router(self):
-        """nngcat asks on, once a second, across the router's death: nng connects again."""
+        """nngcat asks on across the router's death: nng connects again. It asks every few seconds,
+        and gives up when a question takes it longer than that: the router is back long before."""
         cluster = self.open_cluster(nodes=1)
         body = cluster.directory + "/take.bin"
         with open(body, "wb") as file:
             file.write(msgpack.packb([0, 1, "take", [b"nng", 1, "slow"]]))
         client = subprocess.Popen(
             ["nngcat", "--req", "--dial", cluster.router.url, "--file", body, "--raw",
-             "--interval", "1", "--count", "6"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+             "--interval", "3", "--count", "3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            time.sleep(1.5)
+            first = os.read(client.stdout.fileno(), 1 << 16)
             cluster.router.kill9()
-            time.sleep(0.7)
             cluster.router.start()
             out, err = client.communicate(timeout=40)
         finally:
@@ -185,11 +185,9 @@ class CrashTest(unittest.TestCase):
                 client.kill()
                 client.wait()
         answers = msgpack.Unpacker()
-        answers.feed(out)
+        answers.feed(first + out)
         left = [answer[3][1] for answer in answers]
-        self.assertGreaterEqual(len(left), 5, err)
-        self.assertEqual(left, sorted(left, reverse=True))
-        self.assertLess(left[-1], left[0] - 2)
+        self.assertEqual(left, [BURST - 1, BURST - 2, BURST - 3], err)
         say("nngcat went on after the router came back: %s left" % left)
         self.close_cluster()
 
@@ -199,12 +197,12 @@ class CrashTest(unittest.TestCase):
         keys = self.keys[:max(1000, KEY_COUNT // 10)]
         before = spend(cluster, keys, seed=4)
         busy = [b"busy-%04d" % i for i in range(500)]
-        load = Load(cluster.router.url, busy, "slow").start()
+        # A deadline that only an owner who does not decide would let pass.
+        load = Load(cluster.router.url, busy, "slow", deadline_ms=5000).start()
         time.sleep(0.5)
         cluster.redis.kill9()
         time.sleep(0.5)
         away = spend(cluster, keys, seed=5)  # decided by owners, from memory
-        self.assertEqual(load.degraded, [])
         time.sleep(1.5)
         cluster.redis.start()
         with cluster.control() as control, cluster.control(1) as other:
@@ -220,7 +218,7 @@ class CrashTest(unittest.TestCase):
         for key in busy:
             self.assertEqual(BURST - levels[key], len(load.granted[key]), key)
         # What they wrote since is all there is: both are killed and read it back.
-        time.sleep(SNAPSHOT_S + 0.5 + WRITE_S)
+        cluster.wait_written()
         for node in cluster.nodes:
             node.kill9()
         for node in cluster.nodes:
@@ -275,10 +273,11 @@ class CrashTest(unittest.TestCase):
         cluster = self.open_cluster(nodes=1, node_args=["--stop-timeout", "1s"])
         cluster.redis.kill9()
         spend(cluster, self.keys[:1000], seed=7)
+        metronome().reset()
         began = time.monotonic()
         cluster.nodes[0].popen.terminate()
         self.assertEqual(cluster.nodes[0].wait(), 3)
-        self.assertLess(time.monotonic() - began, 3 * SLOW)
+        self.assertLess(time.monotonic() - began, 3 * SLOW + metronome().slack_s())
         self.assertRegex(cluster.nodes[0].log(), rb"unwritten buckets")
         cluster.end()
 

@@ -7,7 +7,7 @@ import signal
 import time
 import unittest
 
-from harness import SLOW, SNAPSHOT_S, Node, RpcError, free_ports, say, wait_for
+from harness import SLOW, SNAPSHOT_S, Node, RpcError, free_ports, metronome, say, wait_for
 from move_tools import (DEGRADED, Proxy, events, halt, key_of_each_slot, newest_map, node_of, over_bound,
                         owner_list, rebalance, slots_by_node, wait_answered)
 from sp_client import connect_when_up
@@ -37,6 +37,11 @@ class FailoverTest(MovingTest):
             connection.take_many([[key, 7, "slow"] for key in self.keys])
         return self.cluster.levels(self.keys, "slow")
 
+    def slack_s(self):
+        """What the machine added since the load was started: this and that may take longer then,
+        and what a node grants stays unwritten longer."""
+        return metronome().slack_s()
+
     def last_by_policy(self, load, since):
         """When the last take was sent that nobody decided in time, in seconds since then."""
         late = [sent for sent, _, _, outcome in load.records if outcome == DEGRADED]
@@ -51,7 +56,7 @@ class FailoverTest(MovingTest):
     def test_killed_under_load_and_taken_over(self):
         cluster = self.open_calm()
         before = self.spent()
-        time.sleep(SNAPSHOT_S + WRITE_S)
+        cluster.wait_written()
         load = self.start_load()
         time.sleep(0.7)
         mine, at = self.keys_of("n3"), time.monotonic()
@@ -60,13 +65,13 @@ class FailoverTest(MovingTest):
             took_s = wait_answered(cluster, mine, at, 10, connection=probe)
         time.sleep(0.3)
         load.stop()
-        self.check_all_but(load, [(at - SNAPSHOT_S - WRITE_S, at + 0.1)])
+        self.check_all_but(load, [(at - SNAPSHOT_S - WRITE_S - self.slack_s(), at + 0.1)])
         say("a node of three was killed under %.0f takes/s: its %d slots answer %.2f s later (lease "
             "%.1f s); the last take by policy was sent after %.2f s; %d by policy in all" %
             (load.rate, len(mine), took_s, TTL_S, self.last_by_policy(load, at),
              load.count(DEGRADED)))
-        self.assertLess(took_s, TTL_S + 0.5)
-        self.assertLess(self.last_by_policy(load, at), TTL_S + 0.5)
+        self.assertLess(took_s, TTL_S + 0.5 + self.slack_s())
+        self.assertLess(self.last_by_policy(load, at), TTL_S + 0.5 + self.slack_s())
         self.assertEqual(cluster.levels(self.keys, "slow"), before)
         # The two others saw the same: it was done once, and evenly.
         told = [event["kind"] for event in events(cluster) if "failover" in event["kind"]]
@@ -83,7 +88,7 @@ class FailoverTest(MovingTest):
         cluster = self.open_cluster(nodes=3, node_args=["--lease-ttl", "5s"])
         self.keys = key_of_each_slot(1024)
         before = self.spent()
-        time.sleep(SNAPSHOT_S + WRITE_S)
+        cluster.wait_written()
         load = self.start_load()
         time.sleep(0.5)
         owners, mine = newest_map(cluster)["owners"], self.keys_of("n2")
@@ -94,10 +99,11 @@ class FailoverTest(MovingTest):
         cluster.nodes[1].start()
         took_s = wait_answered(cluster, mine, at, 10)
         load.stop()
-        self.check_all_but(load, [(killed_at - SNAPSHOT_S - WRITE_S, killed_at + 0.1)])
+        self.check_all_but(load, [(killed_at - SNAPSHOT_S - WRITE_S - self.slack_s(),
+                                   killed_at + 0.1)])
         say("killed, and started again within its lease: its %d slots answer %.0f ms after its "
             "start" % (len(mine), took_s * 1000))
-        self.assertLess(took_s, 0.5)
+        self.assertLess(took_s, 0.5 + self.slack_s())
         self.assertEqual(cluster.levels(self.keys, "slow"), before)
         self.assertEqual(newest_map(cluster)["owners"], owners)
         self.close_cluster()
@@ -126,7 +132,7 @@ class FailoverTest(MovingTest):
     def test_asleep_for_longer_than_its_lease(self):
         cluster = self.open_calm()
         before = self.spent()
-        time.sleep(SNAPSHOT_S + WRITE_S)
+        cluster.wait_written()
         load = self.start_load()
         time.sleep(0.5)
         zombie, mine = cluster.nodes[0], self.keys_of("n1")
@@ -138,12 +144,12 @@ class FailoverTest(MovingTest):
             time.sleep(0.3)
         finally:
             os.kill(zombie.pid, signal.SIGCONT)
-        moved_s, granted = self.direct_answers(zombie, mine, 2)
+        moved_s, granted = self.direct_answers(zombie, mine, 10)
         status = wait_for("it owns nothing", lambda: next(
             (s for s in [self.writes_of(zombie)] if s["slots_owned"] == 0), None))
         time.sleep(2 * SNAPSHOT_S)
         load.stop()
-        self.check_all_but(load, [(at - SNAPSHOT_S - WRITE_S, at + 0.1)])
+        self.check_all_but(load, [(at - SNAPSHOT_S - WRITE_S - self.slack_s(), at + 0.1)])
         # Had a write of it been accepted, a key would stand lower than its owner left it.
         self.assertEqual(cluster.levels(self.keys, "slow"), before)
         self.assertEqual(zombie.log().count(b"Assertion"), 0)
@@ -152,8 +158,8 @@ class FailoverTest(MovingTest):
             "fences (%d accepted before it was stopped)" %
             (time.monotonic() - at, took_s, moved_s * 1000, granted, status["writes_fenced"],
              written))
-        self.assertLess(took_s, TTL_S + 1.0)
-        self.assertLess(moved_s, 0.5)
+        self.assertLess(took_s, TTL_S + 1.0 + self.slack_s())
+        self.assertLess(moved_s, 0.5 + self.slack_s())
         self.assertGreater(status["writes_fenced"], 0, "nothing was tried, so nothing was shown")
         self.close_cluster()
 
@@ -172,7 +178,7 @@ class FailoverTest(MovingTest):
         self.keys = key_of_each_slot(1024)
         time.sleep(3.2 * TTL_S)
         before = self.spent()
-        time.sleep(SNAPSHOT_S + WRITE_S)
+        cluster.wait_written()
         mine = self.keys_of("n3")
         load = self.start_load()
         time.sleep(0.3)
@@ -183,19 +189,19 @@ class FailoverTest(MovingTest):
         took_s = wait_answered(cluster, mine, at, 10)
         time.sleep(0.5)  # it owns its slots still, as far as it knows
         proxy.unblock()
-        moved_s, _ = self.direct_answers(lonely, mine, 5)
+        moved_s, _ = self.direct_answers(lonely, mine, 10)
         time.sleep(2 * SNAPSHOT_S)
         load.stop()
         self.assertEqual(load.error_codes, {})
         # What it granted without the store from the cut on is forgotten: the relaxed promise.
-        self.assertEqual(over_bound(load.records, BURST, [(at - SNAPSHOT_S - WRITE_S,
-                                                           at + over_s + 0.5)]), [])
+        self.assertEqual(over_bound(load.records, BURST, [
+            (at - SNAPSHOT_S - WRITE_S - self.slack_s(), at + over_s + 0.5)]), [])
         self.assertEqual(cluster.levels(self.keys, "slow"), before)
         say("cut off from Redis alone: taken over after %.2f s, all slots answer for sure after %.2f s; "
             "%d takes by policy of %d; let in again it answers MOVED %.0f ms later" %
             (over_s, took_s, load.count(DEGRADED), len(load.records), moved_s * 1000))
-        self.assertLess(over_s, TTL_S + 1.0)
-        self.assertLess(moved_s, 2.0)
+        self.assertLess(over_s, TTL_S + 1.0 + self.slack_s())
+        self.assertLess(moved_s, 2.0 + self.slack_s())
         self.close_cluster()
 
     def map_of(self, node):

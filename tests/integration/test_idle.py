@@ -23,7 +23,8 @@ class IdleTest(ClusterTest):
         keys = [b"idle-%d" % i for i in range(2000)]
         with self.cluster.connect() as connection:
             connection.take_many([[key, 3, "slow"] for key in keys])
-        time.sleep(SNAPSHOT_S * 3 + 0.5)
+        self.cluster.wait_written()
+        time.sleep(SNAPSHOT_S * 2)
         with self.cluster.redis.client() as client, self.cluster.redis.client() as watcher:
             before = dump(client)
             self.assertEqual(client.bucket_count(), len(keys))

@@ -26,14 +26,13 @@ KEY_COUNT = 10000 if QUICK else 50000
 RATE = 1000 if SMOKE else 5000
 LONGEST_MS = 250 * SLOW
 
-# Seconds that the system may keep processes waiting, as a process that does nothing else measures,
-# before a take's default deadline of 250 ms is not the cluster's to keep.
-STALL_S = 0.125
-
 # Keys that a fifth of the load goes to, and seconds in which they come to their bound: 1,000 takes/s
 # over 1,000 keys of a burst of 5. Under sanitizers 200 takes/s come to 10 keys.
 HOT = 10 if SMOKE else 300 if QUICK else 1000
 BOUND_S = 1 if QUICK else 9
+
+# Seconds for which slots may be sealed (server/core/handover.h).
+SEAL_S = 0.1
 
 
 class CheckerTest(unittest.TestCase):
@@ -74,6 +73,8 @@ class MovingTest(unittest.TestCase):
     def start_load(self, keys=None, **options):
         keys = keys or [b"user-%06d" % i for i in range(KEY_COUNT)]
         options.setdefault("hot", 10 if SMOKE else 300)
+        if SMOKE:  # five times as slow, so five times as long
+            options.setdefault("deadline_ms", 250 * SLOW)
         load = MoveLoad(self.cluster.router.url, keys, "few", rate=RATE, **options)
         self.addCleanup(load.end)
         metronome().reset()
@@ -88,14 +89,16 @@ class MovingTest(unittest.TestCase):
     def check_nothing_lost(self, load):
         self.assertEqual(load.error_codes, {})
         self.assertEqual(load.count(UNANSWERED), 0)
-        stall_s = metronome().slack_s()
-        if stall_s < STALL_S:
-            self.assertEqual(load.count(DEGRADED), 0)
-        elif load.count(DEGRADED):
+        late = [one for one in load.records if one[3] == DEGRADED]
+        self.assertEqual(load.by_policy(), [])
+        if late:
             say("%d takes were answered by policy: the system kept processes waiting for %.0f ms" %
-                (load.count(DEGRADED), stall_s * 1000))
+                (len(late), metronome().slack_s() * 1000))
         self.assertEqual(over_bound(load.records, BURST), [])
-        self.assertEqual(short_changed(load.records, BURST), [])
+        # A take whose answer came too late may have been granted all the same.
+        maybe = {at for _, _, at, _ in late}
+        self.assertEqual([one for one in short_changed(load.records, BURST)
+                          if one[0] not in maybe], [])
         self.assertEqual(load.reconnects, 0)
 
 
@@ -163,12 +166,12 @@ class MoveUnderLoadTest(MovingTest):
         # The next one finds the first one gone, and hands over to the one that is left.
         began = time.monotonic()
         self.assertEqual(cluster.nodes[1].terminate(), 0)
-        self.assertLess(time.monotonic() - began, 4 * SLOW)
+        self.assertLess(time.monotonic() - began, 4 * SLOW + metronome().slack_s())
         self.assertEqual(slots_by_node(newest_map(cluster))["n3"], 1024)
         # The last one has nobody: what it has is written all the same.
         began = time.monotonic()
         self.assertEqual(cluster.nodes[2].terminate(), 0)
-        self.assertLess(time.monotonic() - began, 4 * SLOW)
+        self.assertLess(time.monotonic() - began, 4 * SLOW + metronome().slack_s())
         self.close_cluster()
 
     def test_auto_rebalance(self):
@@ -259,7 +262,7 @@ class MoveInterruptedTest(MovingTest):
             victim.kill9()
         else:
             halt(victim)
-        took_s = wait_answered(cluster, keys, at, TTL_S + 1.0 + 0.5)
+        took_s = wait_answered(cluster, keys, at, 10 * SLOW)
         mover.stopping = True
         if number == signal.SIGSTOP:
             os.kill(victim.pid, signal.SIGCONT)
@@ -267,7 +270,7 @@ class MoveInterruptedTest(MovingTest):
             victim.start()
         mover.stop()
         wait_for("one owner for every slot", self.one_owner, 10)
-        wait_answered(cluster, keys, time.monotonic(), 5)
+        wait_answered(cluster, keys, time.monotonic(), 10)
         return took_s, mover
 
     def test_source_and_target_stopped_and_killed(self):
@@ -279,10 +282,11 @@ class MoveInterruptedTest(MovingTest):
         time.sleep(3 * TTL_S)  # a takeover needs calm of three leases
         for seed, (victim, number) in enumerate([(0, signal.SIGSTOP), (1, signal.SIGKILL),
                                                  (1, signal.SIGSTOP), (0, signal.SIGKILL)]):
+            metronome().reset()
             took_s, mover = self.interrupt(cluster.nodes[victim], number, keys, seed)
             say("n%d ended by %s while %d slots moved (%s): all slots answer %.2f s later" %
                 (victim + 1, number.name, mover.moved, mover.answers, took_s))
-            self.assertLess(took_s, TTL_S + 1.0)
+            self.assertLess(took_s, TTL_S + 1.0 + metronome().slack_s())
         self.assertEqual(cluster.levels(keys, "slow"), before)
         self.close_cluster()
 
@@ -301,11 +305,14 @@ class MoveInterruptedTest(MovingTest):
         # are fought over come to their deadline. Nothing else gives.
         self.assertEqual((load.error_codes, load.count(UNANSWERED)), ({}, 0))
         self.assertEqual(over_bound(load.records, BURST), [])
-        self.assertLess(load.count(DEGRADED), len(load.records) / 200)
+        self.assertLess(len(load.by_policy()), len(load.records) / 200)
         done = sum(mover.answers.get("OK", 0) for mover in movers)
         self.assertGreater(done, 20)
+        allowed = {"OK", "MOVED", "OVERLOADED", "CONFLICT"}
+        if metronome().slack_s() > SEAL_S:  # the last writes may have come too late then
+            allowed.add("UNAVAILABLE")
         for mover in movers:
-            self.assertLessEqual(set(mover.answers), {"OK", "MOVED", "OVERLOADED", "CONFLICT"})
+            self.assertLessEqual(set(mover.answers), allowed)
         # What was done stands in the events, each with an epoch of its own.
         told = [event for event in events(cluster) if event["kind"] == "move"]
         self.assertEqual(len(told), done)
@@ -392,14 +399,16 @@ class RefusalTest(MovingTest):
         mine = [at for at, shard in enumerate(owner_list(before)) if node_of(before, shard) == "n1"]
         keys = [key for slot, key in enumerate(key_of_each_slot(1024)) if slot in mine]
         halt(cluster.nodes[1])
+        metronome().reset()
         try:
             began = time.monotonic()
             self.refused("UNAVAILABLE", "does not answer", "slots.move", mine[:8], "n2", 0)
             took_s = time.monotonic() - began
-            wait_answered(cluster, keys, time.monotonic(), 1)
+            answered_s = wait_answered(cluster, keys, time.monotonic(), 10)
         finally:
             os.kill(cluster.nodes[1].pid, signal.SIGCONT)
-        self.assertLess(took_s, 2.5 * SLOW)
+        self.assertLess(took_s, 2.5 * SLOW + metronome().slack_s())
+        self.assertLess(answered_s, 1.0 * SLOW + metronome().slack_s())
         self.assertEqual(newest_map(cluster)["owners"], before["owners"])
         say("a move to a stopped node was refused after %.2f s; nothing had been sealed" % took_s)
         self.close_cluster()
