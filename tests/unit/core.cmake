@@ -1,5 +1,5 @@
 # The parts of server/core, and the shard on a virtual clock and store.
-foreach(name bucket arena table term_set)
+foreach(name bucket arena table term_set core_memory)
     sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c LINK sluice_server_core)
 endforeach()
 foreach(name shard_take shard_slot shard_snapshot shard_admin shard_sweep)

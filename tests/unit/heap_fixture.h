@@ -10,15 +10,16 @@
 
 struct heap {
     uint64_t bytes, gets;
+    uint64_t fail_at; /* this get, counted from 1, finds no memory; 0: none does */
 };
 
 static void *heap_get(void *ctx, size_t size) {
     struct heap *heap = ctx;
-    void *piece = aligned_alloc(64, (size + 63) / 64 * 64);
+    heap->gets++;
+    void *piece = heap->gets == heap->fail_at ? NULL : aligned_alloc(64, (size + 63) / 64 * 64);
     if (piece != NULL) {
         memset(piece, 0, size);
         heap->bytes += size;
-        heap->gets++;
     }
     return piece;
 }

@@ -8,6 +8,6 @@ foreach(name proto_reader proto_request)
     sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c
         LINK sluice_proto PkgConfig::MSGPACK)
 endforeach()
-foreach(name proto_map proto_plan proto_record)
+foreach(name proto_map proto_plan proto_record proto_damage)
     sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c LINK sluice_proto)
 endforeach()
