@@ -5,6 +5,11 @@
 #   deploy/install-deps.sh           to build and to run
 #   deploy/install-deps.sh --tests   and what the tests use
 #   deploy/install-deps.sh --check   installs nothing; exits 1 and names what is missing
+#
+# Where the distribution's hiredis is older than 1.0 and so knows no TLS, a newer one is built from
+# the source package of the distribution's next release, statically and in a directory of its own
+# (SLUICE_HIREDIS_PREFIX, /usr/local/lib/sluice/hiredis). If that fails, everything works but
+# rediss://.
 set -euo pipefail
 
 with_tests=no
@@ -14,7 +19,7 @@ for arg in "$@"; do
     --tests) with_tests=yes ;;
     --check) check_only=yes ;;
     -h | --help)
-        sed -n '2,7s/^# \{0,1\}//p' "$0"
+        sed -n '2,12s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
     *)
@@ -35,11 +40,11 @@ fail() {
 packages=(
     build-essential cmake ninja-build pkg-config
     libuv1-dev libnng-dev "libmsgpack-c-dev|libmsgpack-dev" libhiredis-dev libxxhash-dev
-    libyaml-dev libjansson-dev
+    libyaml-dev libjansson-dev libssl-dev dpkg-dev
     redis-server procps
 )
 test_packages=(
-    libcmocka-dev python3 python3-msgpack nng-utils iproute2 nftables
+    libcmocka-dev openssl python3 python3-msgpack nng-utils iproute2 nftables
     clang clang-format clang-tidy
     spin valgrind nanomsg-utils
 )
@@ -79,6 +84,76 @@ clang_runtime() {
     fi
 }
 
+# --- hiredis with TLS ---------------------------------------------------------------------------
+
+hiredis_prefix=${SLUICE_HIREDIS_PREFIX:-/usr/local/lib/sluice/hiredis}
+
+has_redis_tls() {
+    pkg-config --exists hiredis_ssl 2>/dev/null ||
+        [ -e "$hiredis_prefix/lib/pkgconfig/hiredis_ssl.pc" ]
+}
+
+# The first release of this distribution whose hiredis is 1.0 or newer.
+hiredis_suite() {
+    (. /etc/os-release && case "$ID" in
+        debian) echo trixie ;;
+        ubuntu) echo noble ;;
+    esac)
+}
+
+# The mirror and the key that apt uses for the distribution itself already.
+apt_mirror() {
+    LC_ALL=C apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' |
+        awk '($1 == "Debian" || $1 == "Ubuntu") && !/security/ { print $2; exit }'
+}
+
+apt_keyring() {
+    local file
+    for file in /usr/share/keyrings/{debian,ubuntu}-archive-keyring.gpg; do
+        if [ -e "$file" ]; then echo "$file" && return; fi
+    done
+}
+
+# Fetches the source with lists and a cache of its own: what apt knows of this machine's packages is
+# not touched.
+hiredis_fetch() { # hiredis_fetch DIR
+    local dir=$1 suite mirror keyring
+    suite=$(hiredis_suite) mirror=$(apt_mirror) keyring=$(apt_keyring)
+    [ -n "$suite" ] && [ -n "$mirror" ] && [ -n "$keyring" ] || return 1
+    mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+    echo "deb-src [signed-by=$keyring] $mirror $suite main universe" >"$dir/sources.list"
+    [[ $keyring == *ubuntu* ]] || sed -i 's/ universe$//' "$dir/sources.list"
+    local own=(-o "Dir::Etc::sourcelist=$dir/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o "Dir::State::lists=$dir/lists" -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root)
+    (cd "$dir" && apt-get "${own[@]}" update -qq && apt-get "${own[@]}" source -qq --only-source hiredis)
+}
+
+hiredis_build() { # hiredis_build DIR
+    local source
+    source=$(find "$1" -maxdepth 1 -type d -name 'hiredis-*' -print -quit)
+    [ -n "$source" ] || return 1
+    make -C "$source" -s USE_SSL=1 PREFIX="$hiredis_prefix" CFLAGS='-O2 -g -fPIC' static pkgconfig || return 1
+    as_root install -d "$hiredis_prefix"/{include/hiredis,lib/pkgconfig} &&
+        as_root install -m 644 "$source"/{hiredis,hiredis_ssl,async,read,sds,alloc}.h "$hiredis_prefix/include/hiredis" &&
+        as_root install -m 644 "$source"/libhiredis{,_ssl}.a "$hiredis_prefix/lib" &&
+        as_root install -m 644 "$source"/hiredis{,_ssl}.pc "$hiredis_prefix/lib/pkgconfig"
+}
+
+install_hiredis() {
+    local dir log
+    dir=$(mktemp -d) log=$(mktemp)
+    say "building a hiredis with TLS from $(hiredis_suite)'s source package"
+    if hiredis_fetch "$dir" >"$log" 2>&1 && hiredis_build "$dir" >>"$log" 2>&1; then
+        say "installed it into $hiredis_prefix"
+    else
+        say "that failed, so there will be no TLS to Redis (rediss://). Its last words:"
+        tail -n 5 "$log" | sed 's/^/    /'
+    fi
+    rm -rf "$dir" "$log"
+}
+
+# ------------------------------------------------------------------------------------------------
+
 find_missing() {
     missing=()
     local package name
@@ -102,6 +177,7 @@ command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
 
 find_missing
 if [ ${#missing[@]} -eq 0 ]; then
+    [ "$check_only" = yes ] || has_redis_tls || install_hiredis
     exit 0
 fi
 if [ "$check_only" = yes ]; then
@@ -137,4 +213,5 @@ fi
 
 find_missing
 [ ${#missing[@]} -eq 0 ] || fail "still missing after the installation: ${missing[*]}"
+has_redis_tls || install_hiredis
 say "done"

@@ -137,7 +137,7 @@ static void on_context_gone(void *ctx, const redisAsyncContext *context) {
     commands_fail(link); /* hiredis 0.14 has called back for each by now, 1.2 has not */
     char tls_why[REDIS_WHY_BYTES_MAX] = "";
     if (link->tls != NULL)
-        redis_tls_end(link->tls, tls_why, sizeof tls_why);
+        redis_tls_end(link->tls, link->answered, tls_why, sizeof tls_why);
     link->tls = NULL;
     link->context = NULL;
     if (link->state == REDIS_STATE_CLOSED) {
@@ -192,13 +192,7 @@ static void on_connect(const redisAsyncContext *context, int status) {
         return; /* hiredis frees it: on_context_gone follows */
     link_move(link, REDIS_STATE_LOGIN);
     link->connected = true;
-    bool good = true;
-    if (link->access->address.tls) {
-        link->tls = redis_tls_begin(&link->context->c, &link->access->tls, link->place.host, why,
-                                    sizeof why);
-        good = link->tls != NULL;
-    }
-    if (good && login_send(link, why))
+    if (login_send(link, why))
         return;
     /* Freeing is not allowed in this callback (0.14): the timer does it. */
     why_set(link, "login failed", why);
@@ -229,6 +223,14 @@ static void link_connect(struct redis_link *link, const char *host) {
     if (!local)
         (void)redisEnableKeepAlive(&context->c);
     redisAsyncSetConnectCallback(context, on_connect);
+    if (link->access->address.tls) {
+        /* Now, not when it is connected: hiredis cannot be told of a failure in that callback. */
+        char why[REDIS_WHY_BYTES_MAX] = "";
+        link->tls =
+            redis_tls_begin(&context->c, &link->access->tls, link->place.host, why, sizeof why);
+        if (link->tls == NULL)
+            link_drop(link, "TLS failed", why);
+    }
 }
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *found) {

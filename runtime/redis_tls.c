@@ -102,7 +102,7 @@ struct redis_tls *redis_tls_begin(redisContext *connection, const struct redis_t
     SSL_up_ref(tls->ssl);
     if (redisInitiateSSL(connection, tls->ssl) != REDIS_OK) {
         SSL_free(tls->ssl); /* hiredis took no reference */
-        redis_tls_end(tls, why, why_size);
+        redis_tls_end(tls, false, why, why_size);
         if (why[0] == '\0')
             snprintf(why, why_size, "%s", connection->errstr);
         return NULL;
@@ -111,7 +111,8 @@ struct redis_tls *redis_tls_begin(redisContext *connection, const struct redis_t
 }
 
 /* The reason that helps most. */
-static void explain(const struct redis_tls *tls, char *why, size_t why_size) {
+static void explain(const struct redis_tls *tls, bool answered, char *why, size_t why_size) {
+    bool shown = SSL_get_certificate(tls->ssl) != NULL;
     long verified = SSL_get_verify_result(tls->ssl);
     unsigned long error = ERR_peek_last_error();
     why[0] = '\0';
@@ -121,7 +122,7 @@ static void explain(const struct redis_tls *tls, char *why, size_t why_size) {
     else if (tls->alert != 0)
         snprintf(why, why_size, "the server refuses us: %s%s",
                  SSL_alert_desc_string_long(tls->alert),
-                 SSL_get_certificate(tls->ssl) == NULL ? " (we have shown no certificate)" : "");
+                 shown ? "" : " (we have shown no certificate: --redis-cert, --redis-key)");
     else if (!SSL_is_init_finished(tls->ssl) && error != 0)
         snprintf(why, why_size, "%s%s", reason(),
                  ERR_GET_REASON(error) == SSL_R_WRONG_VERSION_NUMBER
@@ -129,10 +130,14 @@ static void explain(const struct redis_tls *tls, char *why, size_t why_size) {
                      : "");
     else if (!SSL_is_init_finished(tls->ssl))
         snprintf(why, why_size, "no handshake: does a Redis without TLS listen there (redis://)?");
+    else if (!answered) /* the alert is lost when the connection is reset behind it */
+        snprintf(why, why_size, "the server refuses us after the handshake: %s",
+                 shown ? "does it trust our certificate?"
+                       : "it wants a certificate (--redis-cert, --redis-key)");
 }
 
-void redis_tls_end(struct redis_tls *tls, char *why, size_t why_size) {
-    explain(tls, why, why_size);
+void redis_tls_end(struct redis_tls *tls, bool answered, char *why, size_t why_size) {
+    explain(tls, answered, why, why_size);
     ERR_clear_error();
     SSL_set_app_data(tls->ssl, NULL);
     SSL_free(tls->ssl);
@@ -154,7 +159,7 @@ struct redis_tls *redis_tls_begin(redisContext *connection, const struct redis_t
     return NULL;
 }
 
-void redis_tls_end(struct redis_tls *tls, char *why, size_t why_size) {
+void redis_tls_end(struct redis_tls *tls, bool answered, char *why, size_t why_size) {
     assert(false);
 }
 

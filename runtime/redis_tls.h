@@ -16,14 +16,15 @@ struct redis_tls;
 /* Whether this build can do it; if not, `why` says what it lacks. */
 bool redis_tls_available(char *why, size_t why_size);
 
-/* Begins on a connection that is just established, before anything is sent. The files are read: for
- * that long it blocks. `host` is whom the certificate must name, unless `files` says otherwise.
+/* Begins on a connection that is being established, before anything is sent. The files are read:
+ * for that long it blocks. `host` is whom the certificate must name, unless `files` says otherwise.
  * NULL with `why`. */
 struct redis_tls *redis_tls_begin(redisContext *connection, const struct redis_tls_files *files,
                                   const char *host, char *why, size_t why_size);
 
-/* When the connection is about to end, and still readable. `why` gets what TLS has to say of it;
+/* When the connection is about to end, and still readable; `answered`: Redis has said something on
+ * it. `why` gets what TLS has to say of it;
  * empty if TLS was not the matter. */
-void redis_tls_end(struct redis_tls *tls, char *why, size_t why_size);
+void redis_tls_end(struct redis_tls *tls, bool answered, char *why, size_t why_size);
 
 #endif

@@ -117,8 +117,9 @@ struct redis_sync *redis_sync_open(const struct redis_access *access, char *why,
         char place[REDIS_PLACE_TEXT_BYTES];
         redis_sync_place(redis, place);
         const char *hint = redis_hint(redis->why);
+        bool nobody_there = strstr(redis->why, "cannot") == redis->why;
         snprintf(why, why_size, "cannot use Redis at %s: %s%s", place, redis->why,
-                 hint[0] != '\0' ? hint : "; is it running there? (--redis URL, SLUICE_REDIS)");
+                 nobody_there ? "; is it running there? (--redis URL, SLUICE_REDIS)" : hint);
         redis_sync_close(redis);
         return NULL;
     }
