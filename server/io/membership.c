@@ -107,6 +107,28 @@ static void beat_tell(struct membership *membership, const redisReply *absent) {
     membership->handler.on_beat(membership->handler.ctx, &beat);
 }
 
+/* A store that lost the tail of what it had acknowledged (a crash, a failover to a replica that was
+ * behind) holds an older map or older plans than this node: without help every change from now on
+ * would expect a number that is not there. */
+static void put_back(struct membership *membership, uint64_t map_stored, uint64_t plans_stored) {
+    uint64_t epoch = membership->state->map.epoch.number;
+    uint64_t version = membership->state->plans.version;
+    if (map_stored < epoch) {
+        log_warn(&membership->log,
+                 "Redis holds map epoch %" PRIu64 ", but epoch %" PRIu64
+                 " was in force: putting it back",
+                 map_stored, epoch);
+        membership_put_back_map(membership, map_stored);
+    }
+    if (plans_stored < version) {
+        log_warn(&membership->log,
+                 "Redis holds plans version %" PRIu64 ", but version %" PRIu64
+                 " was in force: putting it back",
+                 plans_stored, version);
+        membership_put_back_plans(membership, plans_stored);
+    }
+}
+
 static void on_beat(void *ctx, redisReply *reply) {
     struct membership *membership = ctx;
     membership->beating = false;
@@ -122,13 +144,15 @@ static void on_beat(void *ctx, redisReply *reply) {
         membership->handler.on_usurped(membership->handler.ctx, reply->element[0]->str);
         return;
     }
-    if (reply->elements != 4) {
+    if (reply->elements != 6) {
         return;
     }
     membership->beat_answered_ns = membership->beat_sent_ns;
     uint64_t before = membership->state->map.epoch.number + membership->state->plans.version;
     state_adopt(membership, reply->element[1], reply->element[2]);
     beat_tell(membership, reply->element[3]);
+    put_back(membership, strtoull(reply->element[4]->str, NULL, 10),
+             strtoull(reply->element[5]->str, NULL, 10));
     /* Others are to see at once what this node has adopted. */
     bool adopted = before != membership->state->map.epoch.number + membership->state->plans.version;
     if (adopted || membership->beat_again) {

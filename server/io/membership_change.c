@@ -33,13 +33,13 @@ static void on_changed(void *ctx, redisReply *reply) {
     free(change);
 }
 
-static void replace(struct membership *membership, const char *key, uint64_t number,
-                    struct bytes value, membership_changed_fn done, void *ctx) {
+static void replace(struct membership *membership, const char *key, uint64_t follows,
+                    uint64_t number, struct bytes value, membership_changed_fn done, void *ctx) {
     struct change *change = malloc(sizeof *change);
     assert(change != NULL);
     *change = (struct change){membership, done, ctx, number};
     char expected[24], next[24];
-    snprintf(expected, sizeof expected, "%" PRIu64, number - 1);
+    snprintf(expected, sizeof expected, "%" PRIu64, follows);
     snprintf(next, sizeof next, "%" PRIu64, number);
     struct command command;
     command_begin(&command, SCRIPT_REPLACE, "1");
@@ -52,25 +52,48 @@ static void replace(struct membership *membership, const char *key, uint64_t num
     }
 }
 
-void membership_replace_map(struct membership *membership, const struct map *next,
-                            membership_changed_fn done, void *ctx) {
+static void replace_map(struct membership *membership, uint64_t follows, const struct map *next,
+                        membership_changed_fn done, void *ctx) {
     struct writer writer = writer_of(membership->scratch, SCRATCH_BYTES);
     map_write(&writer, next);
     assert(!writer.overflow);
-    replace(membership, membership->map_key, next->epoch.number, writer_bytes(&writer), done, ctx);
+    replace(membership, membership->map_key, follows, next->epoch.number, writer_bytes(&writer),
+            done, ctx);
+}
+
+static void replace_plans(struct membership *membership, uint64_t follows,
+                          const struct plan_set *next, membership_changed_fn done, void *ctx) {
+    struct writer writer = writer_of(membership->scratch, SCRATCH_BYTES);
+    plan_set_write(&writer, next);
+    assert(!writer.overflow);
+    replace(membership, membership->plans_key, follows, next->version, writer_bytes(&writer), done,
+            ctx);
+}
+
+void membership_replace_map(struct membership *membership, const struct map *next,
+                            membership_changed_fn done, void *ctx) {
+    replace_map(membership, next->epoch.number - 1, next, done, ctx);
 }
 
 void membership_replace_plans(struct membership *membership, const struct plan_set *next,
                               membership_changed_fn done, void *ctx) {
-    struct writer writer = writer_of(membership->scratch, SCRATCH_BYTES);
-    plan_set_write(&writer, next);
-    assert(!writer.overflow);
-    replace(membership, membership->plans_key, next->version, writer_bytes(&writer), done, ctx);
+    replace_plans(membership, next->version - 1, next, done, ctx);
 }
 
 void membership_rebalance_put(struct membership *membership, uint64_t follows, struct bytes value,
                               membership_changed_fn done, void *ctx) {
-    replace(membership, membership->rebalance_key, follows + 1, value, done, ctx);
+    replace(membership, membership->rebalance_key, follows, follows + 1, value, done, ctx);
+}
+
+/* Of several nodes that put it back one wins; the next heartbeat shows whether it is done. */
+static void on_put_back(void *ctx, enum code code, uint64_t number) {}
+
+void membership_put_back_map(struct membership *membership, uint64_t stored) {
+    replace_map(membership, stored, &membership->state->map, on_put_back, membership);
+}
+
+void membership_put_back_plans(struct membership *membership, uint64_t stored) {
+    replace_plans(membership, stored, &membership->state->plans, on_put_back, membership);
 }
 
 static void on_forgotten(void *ctx, redisReply *reply) {

@@ -40,6 +40,10 @@ struct membership {
     struct member *members;
 };
 
+/* Writes the state in force over the older one of number `stored`, if that is still there. */
+void membership_put_back_map(struct membership *membership, uint64_t stored);
+void membership_put_back_plans(struct membership *membership, uint64_t stored);
+
 /* A command under construction; its words are borrowed until it is sent. */
 struct command {
     int count;

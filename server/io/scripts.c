@@ -46,7 +46,7 @@ static const char *const texts[] = {
         "for i, id in ipairs(redis.call('SMEMBERS', KEYS[2])) do\n"
         "if redis.call('EXISTS', ARGV[7] .. id) == 0 then absent[#absent + 1] = id end\n"
         "end\n"
-        "return {'OK', map[2], plans[2], absent}\n",
+        "return {'OK', map[2], plans[2], absent, map[1] or '0', plans[1] or '0'}\n",
 
     [SCRIPT_ACQUIRE] = "local held = redis.call('HGET', KEYS[1], 'incarnation')\n"
                        "if held and held ~= ARGV[5] then return held end\n"
