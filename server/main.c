@@ -29,6 +29,11 @@ static bool redis_check(const char *text, char *why, size_t why_size) {
     return redis_address_parse(text, &address, why, why_size);
 }
 
+static bool ack_option_check(const char *text, char *why, size_t why_size) {
+    struct ack ack;
+    return ack_parse(text, &ack, why, why_size);
+}
+
 static bool prefix_check(const char *text, char *why, size_t why_size) {
     if (strlen(text) > KEY_PREFIX_BYTES_MAX || strpbrk(text, "{}") != NULL) {
         snprintf(why, why_size,
@@ -99,6 +104,13 @@ static const struct option options[] = {
      .offset = AT(redis_server_name),
      .metavar = "NAME",
      .help = "Whom Redis's certificate must name, if not the host of --redis."},
+    {.name = "ack",
+     .kind = OPTION_TEXT,
+     .offset = AT(ack),
+     .metavar = "WHAT",
+     .initial = "memory",
+     .check = ack_option_check,
+     .help = "What makes a write count: memory (Redis has it), aof (on Redis's disk), replicas:N."},
     {.name = "key_prefix",
      .kind = OPTION_TEXT,
      .offset = AT(key_prefix),

@@ -15,17 +15,27 @@
 /* The oldest Redis that has all we use (HSET of many fields, UNLINK-free scripts). */
 #define REDIS_VERSION_MIN 5
 
-/* The value of a line "name:value" in INFO's text; empty if there is none. */
-static void info_value(const char *info, const char *name, char *value, size_t size) {
-    value[0] = '\0';
-    size_t name_size = strlen(name);
-    for (const char *at = info; (at = strstr(at, name)) != NULL; at += name_size) {
-        if ((at == info || at[-1] == '\n') && at[name_size] == ':') {
-            snprintf(value, size, "%.*s", (int)strcspn(at + name_size + 1, "\r\n"),
-                     at + name_size + 1);
-            return;
+/* Whether the server keeps what `ack` promises. */
+static bool ack_verify(struct boot *boot, const char *info, char *why) {
+    char reason[BOOT_WHY_BYTES - 48];
+    const char *appendfsync = NULL;
+    redisReply *reply = NULL;
+    enum ack_follow_up follow_up;
+    if (boot->ack.kind == ACK_AOF) {
+        const char *command[] = {"CONFIG", "GET", "appendfsync"};
+        reply = redis_sync_call(boot->redis, 3, command, reason, sizeof reason);
+        if (reply != NULL && reply->elements == 2) {
+            appendfsync = reply->element[1]->str;
         }
     }
+    bool kept = ack_check(&boot->ack, info, appendfsync, &follow_up, reason, sizeof reason);
+    if (!kept) {
+        snprintf(why, BOOT_WHY_BYTES, "--ack cannot be kept: %s", reason);
+    }
+    if (reply != NULL) {
+        freeReplyObject(reply);
+    }
+    return kept;
 }
 
 static bool server_check(struct boot *boot, const struct log *log, char *why) {
@@ -34,14 +44,25 @@ static bool server_check(struct boot *boot, const struct log *log, char *why) {
     if (reply == NULL) {
         return false;
     }
-    char version[32], aof[8], policy[32];
+    char version[32], aof[8], policy[32], cluster[8];
     info_value(reply->str, "redis_version", version, sizeof version);
     info_value(reply->str, "aof_enabled", aof, sizeof aof);
     info_value(reply->str, "maxmemory_policy", policy, sizeof policy);
+    info_value(reply->str, "cluster_enabled", cluster, sizeof cluster);
+    bool kept = ack_verify(boot, reply->str, why);
     freeReplyObject(reply);
+    if (strcmp(cluster, "1") == 0) {
+        snprintf(why, BOOT_WHY_BYTES,
+                 "this Redis is a node of a Redis Cluster, which this version cannot use: point "
+                 "--redis at a Redis without cluster-enabled (one server, or sentinels)");
+        return false;
+    }
     if (version[0] != '\0' && strtol(version, NULL, 10) < REDIS_VERSION_MIN) {
         snprintf(why, BOOT_WHY_BYTES, "Redis %s is too old: at least %d.0 is needed", version,
                  REDIS_VERSION_MIN);
+        return false;
+    }
+    if (!kept) {
         return false;
     }
     if (strcmp(aof, "1") != 0) {
@@ -155,6 +176,11 @@ static bool access_fill(struct redis_access *access, const struct node_settings 
 bool boot_open(struct boot *boot, const struct node_settings *settings, const struct log *log,
                char why[BOOT_WHY_BYTES]) {
     memset(boot, 0, sizeof *boot);
+    char reason[BOOT_WHY_BYTES - 16];
+    if (settings->ack != NULL && !ack_parse(settings->ack, &boot->ack, reason, sizeof reason)) {
+        snprintf(why, BOOT_WHY_BYTES, "--ack: %s", reason);
+        return false;
+    }
     if (!access_fill(&boot->access, settings, why) || !incarnation_draw(boot, why)) {
         return false;
     }

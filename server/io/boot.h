@@ -9,6 +9,7 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/redis_access.h"
+#include "server/io/ack.h"
 #include "server/io/settings.h"
 
 /* Bytes of a reason, zero included. */
@@ -25,6 +26,7 @@ struct redis_sync;
 
 struct boot {
     struct redis_access access; /* its texts are the settings' */
+    struct ack ack;
     struct redis_sync *redis;
     struct cluster_clock clock;
     char incarnation[INCARNATION_SIZE + 1];

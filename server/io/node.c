@@ -302,6 +302,7 @@ static bool shards_open(struct node *node, char *why) {
         }
         struct shard_loop_options options = {.settings = node->settings,
                                              .redis = &node->boot.access,
+                                             .ack = node->boot.ack,
                                              .clock = &node->boot.clock,
                                              .log = &node->log,
                                              .number = i,

@@ -21,6 +21,7 @@ struct node_settings {
     const char *redis_cert;
     const char *redis_key;
     const char *redis_server_name;
+    const char *ack; /* what an acknowledged write means; NULL: memory */
     const char *key_prefix;
     uint64_t shards;
     const char *listen; /* of shard 0; shard i listens i ports higher */

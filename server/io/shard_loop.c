@@ -295,6 +295,7 @@ struct shard_loop *shard_loop_open(const struct shard_loop_options *options, cha
     loop->number = options->number;
     loop->clock = *options->clock;
     loop->redis = options->redis;
+    loop->ack = options->ack;
     loop->node_mailbox = options->node_mailbox;
     loop->id = SHARD_ID_NONE;
     uv_timer_init(&loop->loop, &loop->wake_timer);
@@ -308,9 +309,11 @@ struct shard_loop *shard_loop_open(const struct shard_loop_options *options, cha
         snprintf(why, why_size, "no memory for a shard's mailbox");
     }
     struct store_handler store = {loop, on_store_event, on_store_clock};
-    loop->store = loop->mailbox != NULL ? store_open(&loop->loop, loop->redis,
-                                                     loop->settings->key_prefix, &loop->log, &store)
-                                        : NULL;
+    struct store_options stored = {.access = loop->redis,
+                                   .prefix = loop->settings->key_prefix,
+                                   .ack = loop->ack,
+                                   .log = &loop->log};
+    loop->store = loop->mailbox != NULL ? store_open(&loop->loop, &stored, &store) : NULL;
     if (loop->store == NULL) {
         shard_loop_join(loop);
         return NULL;

@@ -14,6 +14,7 @@
 #include "runtime/mailbox.h"
 #include "runtime/redis_link.h"
 #include "server/core/shard.h"
+#include "server/io/ack.h"
 #include "server/io/cluster_state.h"
 #include "server/io/settings.h"
 
@@ -81,6 +82,7 @@ struct shard_loop;
 struct shard_loop_options {
     const struct node_settings *settings;
     const struct redis_access *redis;
+    struct ack ack;
     const struct cluster_clock *clock; /* measured at start; copied */
     const struct log *log;
     uint32_t number;    /* of the shard in its node */

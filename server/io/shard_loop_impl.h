@@ -35,6 +35,7 @@ struct shard_loop {
     struct mailbox *node_mailbox;
     struct store *store;
     const struct redis_access *redis;
+    struct ack ack;
     struct cluster_clock clock;
     struct shard *shard; /* created with the first map, when the number of slots is known */
     struct cluster_state *state;

@@ -5,11 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/io/redis_hint.h"
 #include "server/io/store_impl.h"
-
-static const enum script scripts_used[STORE_SCRIPTS] = {SCRIPT_RAISE_FENCE, SCRIPT_WRITE,
-                                                        SCRIPT_ASSIGN};
 
 /* --- calls --------------------------------------------------------------------------------- */
 
@@ -39,7 +35,7 @@ void store_answer(struct store_call *call, struct shard_event *event) {
     }
 }
 
-static void answer_failed(struct store_call *call) {
+void store_answer_failed(struct store_call *call) {
     struct shard_event event = {.kind = SHARD_EVENT_STORED};
     event.stored.status = SHARD_STORED_FAILED;
     store_answer(call, &event);
@@ -54,8 +50,6 @@ void store_log_refused(struct store *store, const struct store_call *call, const
     }
 }
 
-static void scripts_load(struct store *store);
-
 /* The answer of a script: "OK", "FENCED", a number, or an error. */
 static void on_script(void *ctx, redisReply *reply) {
     struct store_call *call = ctx;
@@ -63,12 +57,14 @@ static void on_script(void *ctx, redisReply *reply) {
     struct shard_event event = {.kind = SHARD_EVENT_STORED};
     event.stored.status = SHARD_STORED_FAILED;
     if (reply != NULL && reply->type == REDIS_REPLY_STRING) {
-        event.stored.status =
-            strcmp(reply->str, "FENCED") == 0 ? SHARD_STORED_FENCED : SHARD_STORED_OK;
-        event.stored.fence = strtoull(reply->str, NULL, 10);
+        if (strcmp(reply->str, "FENCED") != 0) {
+            store_written(call, strtoull(reply->str, NULL, 10));
+            return;
+        }
+        event.stored.status = SHARD_STORED_FENCED;
     } else if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
         if (strncmp(reply->str, "NOSCRIPT", 8) == 0) {
-            scripts_load(store);
+            store_scripts_load(store);
         } else {
             store_log_refused(store, call, reply->str);
         }
@@ -183,6 +179,8 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
     }
     if (!redis_link_send(store->link, count, store->words, store->sizes, on_reply, call)) {
         call_fail_later(store, call);
+    } else if (on_reply == on_script && store->follow_up != ACK_FOLLOW_UP_NONE) {
+        call->followed = store->unfollowed = true;
     }
 }
 
@@ -193,114 +191,21 @@ static void on_failed_timer(uv_timer_t *timer) {
     store->failed_last = &store->failed_first;
     while (call != NULL) {
         struct store_call *next = call->next;
-        answer_failed(call);
+        store_answer_failed(call);
         call = next;
     }
     store_turn(store);
 }
 
 void store_turn(struct store *store) {
+    store_follow_up(store);
     if (store->failed_first != NULL && !uv_is_active((uv_handle_t *)&store->failed_timer) &&
         !store->closing) {
         uv_timer_start(&store->failed_timer, on_failed_timer, 0, 0);
     }
 }
 
-/* --- the link ------------------------------------------------------------------------------ */
-
-static void store_say(struct store *store, bool up) {
-    if (store->ready == up) {
-        return;
-    }
-    store->ready = up;
-    struct shard_event event = {.kind = SHARD_EVENT_STORE};
-    event.store.up = up;
-    event.store.restarted = up && store->server_restarted;
-    store->server_restarted = false;
-    if (!store->closing) {
-        store->handler.on_event(store->handler.ctx, &event);
-    }
-}
-
-static void on_script_loaded(void *ctx, redisReply *reply) {
-    struct store *store = ctx;
-    if (reply == NULL || store->closing) {
-        return;
-    }
-    uint32_t script = STORE_SCRIPTS - store->scripts_loading;
-    store->scripts_loading--;
-    if (reply->type != REDIS_REPLY_STRING || reply->len != SHA_TEXT_SIZE) {
-        log_error(&store->log, "Redis did not take a script: %s",
-                  reply->type == REDIS_REPLY_ERROR ? reply->str : "unexpected answer");
-        return;
-    }
-    memcpy(store->sha[script], reply->str, SHA_TEXT_SIZE + 1);
-    if (script == STORE_SCRIPTS - 1) {
-        store_say(store, true);
-    }
-}
-
-/* Replies come in order, so counting down tells which script one belongs to. */
-static void scripts_load(struct store *store) {
-    if (store->scripts_loading > 0) {
-        return;
-    }
-    store->scripts_loading = STORE_SCRIPTS;
-    for (int i = 0; i < STORE_SCRIPTS; i++) {
-        const char *argv[] = {"SCRIPT", "LOAD", script_text(scripts_used[i])};
-        size_t sizes[] = {6, 4, strlen(argv[2])};
-        if (!redis_link_send(store->link, 3, argv, sizes, on_script_loaded, store)) {
-            store->scripts_loading = 0;
-            return;
-        }
-    }
-}
-
-/* The value of a line of INFO that begins with `name`; false if it is not there. */
-static bool info_id(const char *info, const char *name, char id[SHA_TEXT_SIZE + 1]) {
-    const char *line = strstr(info, name);
-    if (line == NULL || strlen(line) < strlen(name) + SHA_TEXT_SIZE) {
-        return false;
-    }
-    memcpy(id, line + strlen(name), SHA_TEXT_SIZE);
-    id[SHA_TEXT_SIZE] = '\0';
-    return true;
-}
-
-/* A server that is another process than before may have lost the tail of what it acknowledged; so
- * may one that was a replica in between: then its history has another name. */
-static void on_server_info(void *ctx, redisReply *reply) {
-    struct store *store = ctx;
-    char run_id[SHA_TEXT_SIZE + 1], history[SHA_TEXT_SIZE + 1];
-    if (reply == NULL || reply->type != REDIS_REPLY_STRING) {
-        return;
-    }
-    if (info_id(reply->str, "run_id:", run_id) && info_id(reply->str, "master_replid:", history)) {
-        bool other = strcmp(store->run_id, run_id) != 0 || strcmp(store->history, history) != 0;
-        store->server_restarted = store->server_restarted || (store->run_id[0] != '\0' && other);
-        memcpy(store->run_id, run_id, sizeof run_id);
-        memcpy(store->history, history, sizeof history);
-    }
-}
-
-static void on_link_up(void *ctx, struct redis_link *link) {
-    struct store *store = ctx;
-    const char *argv[] = {"INFO"};
-    size_t sizes[] = {4};
-    store->scripts_loading = 0;
-    redis_link_send(link, 1, argv, sizes, on_server_info, store);
-    scripts_load(store);
-}
-
-static void on_link_down(void *ctx, struct redis_link *link, bool was_up, const char *why) {
-    struct store *store = ctx;
-    if (was_up) {
-        log_warn(&store->log, "lost Redis: %s; takes go on from memory", why);
-    }
-    store->scripts_loading = 0;
-    store->clock_asked_ns = 0;
-    store_say(store, false);
-}
+/* --- the clock ----------------------------------------------------------------------------- */
 
 static void on_time(void *ctx, redisReply *reply) {
     struct store *store = ctx;
@@ -319,6 +224,7 @@ static void on_clock_timer(uv_timer_t *timer) {
     struct store *store = timer->data;
     const char *argv[] = {"TIME"};
     size_t sizes[] = {4};
+    store_tick(store);
     if (store->ready && store->clock_asked_ns == 0) {
         store->clock_asked_ns = clock_monotonic_ns();
         if (!redis_link_send(store->link, 1, argv, sizes, on_time, store)) {
@@ -327,19 +233,21 @@ static void on_clock_timer(uv_timer_t *timer) {
     }
 }
 
-struct store *store_open(uv_loop_t *loop, const struct redis_access *access, const char *prefix,
-                         const struct log *log, const struct store_handler *handler) {
+struct store *store_open(uv_loop_t *loop, const struct store_options *options,
+                         const struct store_handler *handler) {
     struct store *store = calloc(1, sizeof *store);
     if (store == NULL) {
         return NULL;
     }
     store->handler = *handler;
-    store->log = *log;
-    store->prefix = prefix;
+    store->log = *options->log;
+    store->prefix = options->prefix;
+    store->ack = options->ack;
     store->loop = loop;
     store->failed_last = &store->failed_first;
-    struct redis_link_handler link = {store, on_link_up, on_link_down};
-    store->link = redis_link_open(loop, access, &link);
+    store->unacked_last = &store->unacked_first;
+    struct redis_link_handler link = {store, store_on_link_up, store_on_link_down};
+    store->link = redis_link_open(loop, options->access, &link);
     if (store->link == NULL) {
         free(store);
         return NULL;
@@ -358,20 +266,22 @@ bool store_is_up(const struct store *store) {
     return store->ready;
 }
 
+static void calls_free(struct store_call *call) {
+    while (call != NULL) {
+        struct store_call *next = call->next;
+        free(call);
+        call = next;
+    }
+}
+
 static void store_part_closed(struct store *store) {
     if (--store->handles_open > 0) {
         return;
     }
-    for (struct store_call *call = store->failed_first; call != NULL;) {
-        struct store_call *next = call->next;
-        free(call);
-        call = next;
-    }
-    for (struct store_call *call = store->free_calls; call != NULL;) {
-        struct store_call *next = call->next;
-        free(call);
-        call = next;
-    }
+    calls_free(store->failed_first);
+    calls_free(store->unacked_first);
+    calls_free(store->free_calls);
+    free(store->info);
     free(store->pairs);
     free(store);
 }

@@ -5,6 +5,10 @@
  * Belongs to the shard's loop. One connection. Operations are performed in the order given; each
  * gets exactly one STORED event (FAILED when the link is or goes down), never within store_perform
  * itself, always before the STORE event that says the link is down.
+ *
+ * STORED_OK means what `ack` says: a write whose acknowledgement by disk or replicas has not come
+ * within STORE_ACK_MS is FAILED. A server that cannot keep the promise counts as away, and is asked
+ * again each second.
  */
 #ifndef SLUICE_SERVER_IO_STORE_H
 #define SLUICE_SERVER_IO_STORE_H
@@ -16,15 +20,28 @@
 #include "runtime/log.h"
 #include "runtime/redis_link.h"
 #include "server/core/shard.h"
+#include "server/io/ack.h"
 
 /* Nanoseconds between two readings of the store's clock. */
 #define STORE_CLOCK_INTERVAL_MS 1000
+
+/* Milliseconds that a disk or a replica may take to acknowledge: above the pauses of healthy ones,
+ * below the time (REDIS_COMMAND_MS) after which the link would be taken for dead. */
+#define STORE_ACK_MS 1000
 
 /* Entries asked for in one page while loading: large enough to amortise a round trip, small enough
  * (about 100 KB) that Redis serves others in between. */
 #define STORE_PAGE_ENTRIES "1000"
 
 struct store;
+
+/* Borrowed for the store's life. */
+struct store_options {
+    const struct redis_access *access;
+    const char *prefix;
+    struct ack ack;
+    const struct log *log; /* copied */
+};
 
 struct store_handler {
     void *ctx;
@@ -33,9 +50,9 @@ struct store_handler {
     void (*on_clock)(void *ctx, const struct clock_sample *sample);
 };
 
-/* NULL: no memory. Starts connecting. `access` and `prefix` are borrowed for the store's life. */
-struct store *store_open(uv_loop_t *loop, const struct redis_access *access, const char *prefix,
-                         const struct log *log, const struct store_handler *handler);
+/* NULL: no memory. Starts connecting. */
+struct store *store_open(uv_loop_t *loop, const struct store_options *options,
+                         const struct store_handler *handler);
 
 /* `epoch` is that of the map by which the shard owns the slot. */
 void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch);
