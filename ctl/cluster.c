@@ -120,6 +120,9 @@ static enum exit_code map_load(struct cluster *cluster) {
     } else if (code == EXIT_DONE && map->epoch.number == 0) {
         code =
             fail(cluster, EXIT_ANSWERED_ERROR, "there is no map yet: `sluicectl init` creates it");
+    } else if (code == EXIT_DONE && map_check_same(&cluster->map, map, &fault) != CODE_OK) {
+        cluster->foreign = true;
+        code = fail(cluster, EXIT_ANSWERED_ERROR, fault.text);
     } else if (code == EXIT_DONE) {
         cluster->map = *map;
     }

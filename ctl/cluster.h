@@ -16,6 +16,7 @@ struct cluster {
     const struct settings *settings; /* borrowed */
     bool quiet;                      /* print no failures: somebody tries again */
     struct map map;                  /* epoch 0: not loaded yet */
+    bool foreign;                    /* whoever answered last is of another cluster */
     struct epoch least;              /* an epoch that we know exists: no older map will do */
     bool alive[NODES_MAX];           /* by index in the map */
     uint64_t buckets[SLOTS_MAX];     /* after cluster_load_slots */

@@ -120,8 +120,9 @@ static enum exit_code status_run(const struct invocation *invocation) {
         printf("%sno map yet%s: `sluicectl init` creates it\n", color_on(settings, COLOR_YELLOW),
                color_off(settings));
     } else {
-        printf("map epoch %lld, %lld slots\n", json_int(status, "epoch"),
-               json_int(status, "slots"));
+        const char *id = json_text(status, "cluster");
+        printf("%s%s%smap epoch %lld, %lld slots\n", id[0] ? "cluster " : "", id, id[0] ? ", " : "",
+               json_int(status, "epoch"), json_int(status, "slots"));
     }
     printf("plans version %lld%s\n\n", json_int(status, "plans_version"),
            json_int(status, "plans_version") == 0 ? ": `sluicectl plans apply FILE` sets them"

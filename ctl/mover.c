@@ -205,7 +205,13 @@ static bool plan_run(struct mover *mover, uint32_t move_count) {
 
 /* The newest map; what it says may end the job. */
 static void look_again(struct mover *mover) {
-    if (cluster_load(mover->cluster) != EXIT_DONE) {
+    enum exit_code code = cluster_load(mover->cluster);
+    if (mover->cluster->foreign) {
+        snprintf(mover->failure, sizeof mover->failure,
+                 "what answers there now is of another cluster than %s",
+                 mover->cluster->map.cluster.text);
+        stop(mover, MOVER_FAILED);
+    } else if (code != EXIT_DONE) {
         snprintf(mover->failure, sizeof mover->failure, "the map cannot be read");
     } else if (!goal_target_alive(mover->goal, mover->cluster)) {
         snprintf(mover->failure, sizeof mover->failure, "the target is not alive");

@@ -18,6 +18,7 @@ bool parked_counts_read(const json_t *status, struct parked_counts *counts) {
     if (!json_is_object(counters) || !json_is_array(steps)) {
         return false;
     }
+    cluster_id_set(&counts->cluster, bytes_of_text(json_text(status, "cluster")));
     counts->takes = (uint64_t)json_int(counters, "parked");
     counts->waiting = (uint64_t)json_int(counters, "pending_parked");
     for (size_t i = 0; i < json_array_size(steps) && counts->count < PARKED_STEPS_MAX; i++) {
@@ -78,10 +79,18 @@ void parked_since(struct parked *parked) {
     }
 }
 
-void parked_start(struct parked *parked, const struct settings *settings) {
+void parked_start(struct parked *parked, const struct settings *settings,
+                  const struct cluster_id *cluster) {
     memset(parked, 0, sizeof *parked);
     parked->settings = settings;
     parked->known = ask(parked, &parked->start);
+    if (parked->known && cluster_id_differs(cluster, &parked->start.cluster)) {
+        fprintf(stderr,
+                "sluicectl: the router at %s is of cluster %s, this is cluster %s: what it says of "
+                "parked takes is left out (--router URL)\n",
+                settings->router, parked->start.cluster.text, cluster->text);
+        parked->known = false;
+    }
     parked->now = parked->start;
     parked->looked_ms = time_monotonic_ms();
 }

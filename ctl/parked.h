@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "ctl/command.h"
+#include "proto/map.h"
 
 /* Milliseconds that a router may take to answer: it does at once, and slots wait for nobody. */
 #define PARKED_ANSWER_MS 250
@@ -23,6 +24,7 @@
 
 /* What a router counts since its start. */
 struct parked_counts {
+    struct cluster_id cluster;
     uint64_t takes, waiting; /* that had to wait; that wait now */
     uint32_t count;
     struct {
@@ -39,7 +41,9 @@ struct parked {
     uint64_t takes, median_us, longest_us;
 };
 
-void parked_start(struct parked *parked, const struct settings *settings);
+/* `cluster`: whose router it must be; another's is named on stderr, and not asked again. */
+void parked_start(struct parked *parked, const struct settings *settings,
+                  const struct cluster_id *cluster);
 
 /* Looks, if it is time to. */
 void parked_look(struct parked *parked);

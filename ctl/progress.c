@@ -26,10 +26,11 @@ uint32_t terminal_columns(void) {
     return given > 0 && given < 1000 ? (uint32_t)given : 80;
 }
 
-void progress_start(struct progress *progress, const struct settings *settings) {
+void progress_start(struct progress *progress, const struct settings *settings,
+                    const struct cluster_id *cluster) {
     progress->settings = settings;
     progress->live = !settings->json && isatty(STDOUT_FILENO);
-    parked_start(&progress->parked, settings);
+    parked_start(&progress->parked, settings, cluster);
     progress->started_ms = time_monotonic_ms();
     progress->shown_ms = progress->live ? 0 : progress->started_ms;
 }

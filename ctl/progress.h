@@ -23,7 +23,8 @@ struct progress {
     uint64_t pauses_us[PAUSES_MAX];
 };
 
-void progress_start(struct progress *progress, const struct settings *settings);
+void progress_start(struct progress *progress, const struct settings *settings,
+                    const struct cluster_id *cluster);
 
 /* A batch has moved, and its slots were sealed that long. */
 void progress_batch(struct progress *progress, uint32_t slots, uint64_t buckets,

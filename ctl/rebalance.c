@@ -200,7 +200,7 @@ static enum exit_code run(struct mover *mover, json_t *plan) {
     enum mover_end end;
     interrupt_install();
     mover->cluster->quiet = true;
-    progress_start(&mover->progress, settings);
+    progress_start(&mover->progress, settings, &mover->cluster->map.cluster);
     end = mover_run(mover);
     job_end(mover, end);
     progress_end(&mover->progress);

@@ -81,6 +81,41 @@ enum code map_check(const struct map *map, struct fault *fault) {
     return CODE_OK;
 }
 
+bool cluster_id_set(struct cluster_id *id, struct bytes text) {
+    *id = (struct cluster_id){""};
+    if (text.size != CLUSTER_ID_DIGITS) {
+        return false;
+    }
+    for (uint32_t i = 0; i < CLUSTER_ID_DIGITS; i++) {
+        uint8_t digit = text.data[i];
+        if (!((digit >= '0' && digit <= '9') || (digit >= 'a' && digit <= 'f'))) {
+            return false;
+        }
+    }
+    memcpy(id->text, text.data, CLUSTER_ID_DIGITS);
+    return true;
+}
+
+bool cluster_id_differs(const struct cluster_id *one, const struct cluster_id *other) {
+    return one->text[0] != '\0' && other->text[0] != '\0' &&
+           memcmp(one->text, other->text, CLUSTER_ID_DIGITS) != 0;
+}
+
+enum code map_check_same(const struct map *known, const struct map *next, struct fault *fault) {
+    if (known->epoch.number == 0 || next->epoch.number == 0) {
+        return CODE_OK;
+    }
+    if (cluster_id_differs(&known->cluster, &next->cluster)) {
+        return fault_set(fault, CODE_BAD_REQUEST, "the map is of cluster %s, this is cluster %s",
+                         next->cluster.text, known->cluster.text);
+    }
+    if (known->slot_count != next->slot_count) {
+        return fault_set(fault, CODE_BAD_REQUEST, "the map has %u slots, this cluster has %u",
+                         next->slot_count, known->slot_count);
+    }
+    return CODE_OK;
+}
+
 bool endpoint_name_set(struct endpoint_name *name, struct bytes url) {
     if (url.size == 0 || url.size > ENDPOINT_BYTES_MAX ||
         memchr(url.data, '\0', url.size) != NULL) {

@@ -23,6 +23,13 @@ struct epoch {
     uint64_t number; /* 0: no map */
 };
 
+/* Which cluster: drawn when it is created, 16 hexadecimal digits. Clusters may share hosts, ports
+ * that change hands, and a Redis; what is of one must not be taken for another's. */
+#define CLUSTER_ID_DIGITS 16
+struct cluster_id {
+    char text[CLUSTER_ID_DIGITS + 1]; /* "": unknown, of a cluster that is older than ids */
+};
+
 struct endpoint_name {
     uint16_t size;
     char text[ENDPOINT_BYTES_MAX + 1]; /* a URL, zero-terminated */
@@ -46,6 +53,7 @@ struct map_shard {
 };
 
 struct map {
+    struct cluster_id cluster;
     struct epoch epoch;
     uint32_t slot_count;
     uint32_t node_count;
@@ -79,6 +87,16 @@ void map_spread(struct map *map);
 /* CODE_OK, or BAD_REQUEST with what does not fit (an owner that is no shard, a shard of no node,
  * two nodes of one id, a slot count that is no power of two). */
 enum code map_check(const struct map *map, struct fault *fault);
+
+/* False, and "", if the text is no id. */
+bool cluster_id_set(struct cluster_id *id, struct bytes text);
+
+/* Whether they are known to be of two clusters. */
+bool cluster_id_differs(const struct cluster_id *one, const struct cluster_id *other);
+
+/* CODE_OK if `next` is a map of the cluster that `known` is a map of, whichever is newer; else
+ * BAD_REQUEST with what differs: the cluster, or the number of slots. Anything follows no map. */
+enum code map_check_same(const struct map *known, const struct map *next, struct fault *fault);
 
 bool endpoint_name_set(struct endpoint_name *name, struct bytes url);
 static inline struct bytes endpoint_name_bytes(const struct endpoint_name *name) {

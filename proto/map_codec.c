@@ -26,8 +26,12 @@ static void owners_write(struct writer *writer, const struct map *map) {
 }
 
 void map_write(struct writer *writer, const struct map *map) {
-    write_map(writer, 6);
+    bool has_id = map->cluster.text[0] != '\0';
+    write_map(writer, has_id ? 7 : 6);
     write_text_uint(writer, "format", MAP_FORMAT);
+    if (has_id) {
+        write_text_text(writer, "cluster", map->cluster.text);
+    }
     write_text_uint(writer, "epoch", map->epoch.number);
     write_text_uint(writer, "slots", map->slot_count);
     write_text(writer, "nodes");
@@ -158,6 +162,10 @@ enum code map_read(struct reader *reader, struct map *map, struct fault *fault) 
         }
         if (bytes_equal(name, bytes_of_text("format"))) {
             code = format_check(reader, fault);
+        } else if (bytes_equal(name, bytes_of_text("cluster"))) {
+            struct bytes id;
+            code = read_bytes(reader, &id) && cluster_id_set(&map->cluster, id) ? CODE_OK
+                                                                                : CODE_BAD_REQUEST;
         } else if (bytes_equal(name, bytes_of_text("epoch"))) {
             code = read_uint(reader, &map->epoch.number) ? CODE_OK : CODE_BAD_REQUEST;
         } else if (bytes_equal(name, bytes_of_text("slots"))) {

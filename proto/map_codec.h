@@ -1,13 +1,14 @@
 /*
  * The map as a msgpack value: in Redis, and in the result of cluster.map.
  *
- *     {"format": 1, "epoch": e, "slots": n,
+ *     {"format": 1, "cluster": id, "epoch": e, "slots": n,
  *      "nodes":  [[id, control endpoint, weight], ...],
  *      "shards": [[node index, number in its node, endpoint], ...],
  *      "owners": [[how many slots, shard index or nil], ...]}        runs, from slot 0 on
  *
- * Pure. Unknown members are skipped, so that a newer version may add some. One that changes the
- * meaning of a member raises the format, and older programs refuse its maps by name.
+ * "cluster" is left out of a map that has no id. Pure. Unknown members are skipped, so that a newer
+ * version may add some. One that changes the meaning of a member raises the format, and older
+ * programs refuse its maps by name.
  */
 #ifndef SLUICE_PROTO_MAP_CODEC_H
 #define SLUICE_PROTO_MAP_CODEC_H

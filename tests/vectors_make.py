@@ -449,6 +449,10 @@ def maps():
     out = [{"name": name, "map": value, "encodes": True, "hex": P(value).hex()}
            for name, value in (("three shards", MAP), ("one slot", one_slot),
                                ("owned by nobody", nobody))]
+    with_id = {"format": 1, "cluster": "00ff1234abcd9876"}
+    with_id.update(MAP)
+    out.append({"name": "of a cluster that has an id", "map": with_id, "encodes": True,
+                "hex": P(with_id).hex()})
     out.append({"name": "with a member of a later version", "map": MAP, "encodes": False,
                 "hex": P(dict(MAP, zones=[{"a": [1, -2, b"x"]}])).hex()})
     grown = [node + [{"zone": "a"}, None] for node in MAP["nodes"]]
@@ -458,7 +462,9 @@ def maps():
                 "hex": P(dict(reversed(MAP.items()))).hex()})
     for name, change in (
             ("a later format", {"format": 2}), ("format 0", {"format": 0}),
-            ("epoch 0", {"epoch": 0}), ("epoch negative", {"epoch": -1}),
+            ("a cluster's id of 15 digits", {"cluster": "00ff1234abcd987"}),
+            ("a cluster's id with a capital", {"cluster": "00FF1234abcd9876"}),
+            ("a cluster's id that is none", {"cluster": 7}), ("epoch 0", {"epoch": 0}), ("epoch negative", {"epoch": -1}),
             ("slots 6", {"slots": 6, "owners": [[6, 0]]}),
             ("too few owners", {"owners": [[7, 0]]}), ("too many owners", {"owners": [[9, 0]]}),
             ("a run of 0", {"owners": [[8, 0], [0, 1]]}),

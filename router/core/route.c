@@ -224,11 +224,17 @@ static void links_follow_map(struct router *router) {
 
 void view_adopt(struct router *router, const struct map *map, const struct plan_set *plans) {
     assert(plans != NULL);
+    struct fault fault;
+    if (router->map != NULL && map != NULL && map_check_same(router->map, map, &fault) != CODE_OK) {
+        router->counters.views_refused++;
+        return;
+    }
     if (router->plans == NULL || plans->version > router->plans->version) {
         router->plans = plans;
         router->counters.views++;
     }
     uint64_t known = router->map == NULL ? 0 : router->map->epoch.number;
+    router->counters.views_old += map != NULL && map->epoch.number > 0 && map->epoch.number < known;
     if (map == NULL || map->epoch.number <= known) {
         return;
     }

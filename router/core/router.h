@@ -23,6 +23,8 @@
  *   - a take is sent again only if its shard refused to decide it or the link was lost before the
  *     answer came. In the second case it may have been charged already and is then charged twice;
  *     the client is told of one grant at most;
+ *   - a view of another cluster, or of a map with another number of slots, and a map of an older
+ *     epoch change nothing;
  *   - an answer that no owner made is flagged degraded, and made only by a policy that was learned
  *     from the cluster, or by `deny` where a learned view states none.
  */
@@ -208,8 +210,10 @@ struct router_update {
     X(replies_bad)    /* not to be read, or of the wrong length */                                 \
     X(batches_unsent) /* the link took no more */                                                  \
     X(links_lost)                                                                                  \
-    X(links_silent) /* of them: gave no answer for too long */                                     \
-    X(views)        /* maps and plans adopted */                                                   \
+    X(links_silent)  /* of them: gave no answer for too long */                                    \
+    X(views_refused) /* of another cluster, or another number of slots */                          \
+    X(views_old)     /* maps of an older epoch than the one in use */                              \
+    X(views)         /* maps and plans adopted */                                                  \
     X(pending_items)                                                                               \
     X(pending_requests)                                                                            \
     X(pending_batches)                                                                             \

@@ -74,6 +74,9 @@ bool status_add(struct status *status, const struct router_shell *shell) {
     const struct map *map = router_map(shell->router);
     const struct plan_set *plans = router_plans(shell->router);
     const struct router_counters *counters = router_counters(shell->router);
+    if (map != NULL) {
+        status->cluster = map->cluster;
+    }
     oldest_keep(status, &status->epoch, map == NULL ? 0 : map->epoch.number);
     oldest_keep(status, &status->slots, map == NULL ? 0 : map->slot_count);
     oldest_keep(status, &status->plans_version, plans == NULL ? 0 : plans->version);
@@ -171,9 +174,10 @@ static void parked_write(const struct histogram *parked, struct writer *writer) 
 }
 
 void status_write(const struct status *status, struct writer *writer) {
-    write_map(writer, 9);
+    write_map(writer, 10);
     write_text_text(writer, "program", "sluice-router");
     write_text_text(writer, "version", SLUICE_VERSION);
+    write_text_text(writer, "cluster", status->cluster.text);
     write_text_uint(writer, "epoch", status->epoch);
     write_text_uint(writer, "slots", status->slots);
     write_text_uint(writer, "plans_version", status->plans_version);

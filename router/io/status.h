@@ -31,7 +31,8 @@ struct status {
     uint32_t loop_count;
     struct status_loop loops[ROUTER_LOOPS_MAX];
     uint64_t epoch, slots, plans_version; /* the oldest of any loop */
-    struct router_counters counters;      /* sums */
+    struct cluster_id cluster;
+    struct router_counters counters; /* sums */
     struct histogram parked_us;
     uint64_t requests_bad, map_polls;
     struct endpoint_counters doors; /* sums, but for connections_open: that is each loop's */
@@ -51,7 +52,7 @@ bool status_add(struct status *status, const struct router_shell *shell);
 void status_fini(struct status *status);
 
 /* {"program", "version", "epoch", "slots", "plans_version", "loops", "links", "counters",
- * "parked_us"} */
+ * "parked_us", "cluster"} */
 void status_write(const struct status *status, struct writer *writer);
 
 /* The view as it was learned; false, and nothing written, if there is none yet. */

@@ -99,6 +99,32 @@ static bool adopt(struct router_shell *shell) {
     return newer;
 }
 
+/* The source is of another cluster: its host or port has changed hands, or --nodes names it by
+ * mistake. Said whenever it is asked, which is seldom while another source answers. */
+static void foreign(struct router_shell *shell, const char *why) {
+    struct view *view = &shell->view;
+    struct router_event event = {.kind = ROUTER_EVENT_VIEW};
+    event.view.map = view->maps[1];
+    event.view.plans = view->plans[1];
+    log_error(&shell->log, "%s is a node of another cluster: %s; nothing of it is taken over",
+              view->source_url.text, why);
+    shell_step(shell, &event); /* it counts them */
+    source_next(shell, why);
+}
+
+/* A map of an older epoch changes nothing; whoever looks for the reason of something finds it. */
+static bool map_is_old(struct router_shell *shell, const struct map *map, const struct map *next) {
+    struct view *view = &shell->view;
+    bool old = next->epoch.number != 0 && next->epoch.number < map->epoch.number;
+    if (old && view->old_told != next->epoch.number) {
+        view->old_told = next->epoch.number;
+        log_info(&shell->log, "%s answered with map epoch %llu, older than epoch %llu: ignored",
+                 view->source_url.text, (unsigned long long)next->epoch.number,
+                 (unsigned long long)map->epoch.number);
+    }
+    return old;
+}
+
 static void answered(struct router_shell *shell, struct bytes body) {
     struct view *view = &shell->view;
     struct reply reply;
@@ -117,10 +143,16 @@ static void answered(struct router_shell *shell, struct bytes body) {
         source_next(shell, fault.text);
         return;
     }
+    const struct map *map = router_map(shell->router);
+    if (map != NULL && map_check_same(map, view->maps[1], &fault) != CODE_OK) {
+        foreign(shell, fault.text);
+        return;
+    }
     view->failed = 0;
     view->warned = false;
+    bool old = map != NULL && map_is_old(shell, map, view->maps[1]);
     bool newer = adopt(shell);
-    view->stale = newer ? 0 : view->stale + view->refreshing;
+    view->stale = newer ? 0 : view->stale + (view->refreshing || old);
     if (view->stale >= VIEW_STALE_MAX) {
         source_next(shell, "has no newer map");
         return;
@@ -176,6 +208,7 @@ static void source_open(struct router_shell *shell) {
     char why[256];
     view->state = VIEW_OPENING;
     view->source_url = *source_at(shell, view->source % source_count(shell));
+    view->old_told = 0;
     timer_set(view, VIEW_SOURCE_MS);
     if (link_open(&view->link, shell->loop, view->source_url.text, &handler, why, sizeof why) !=
         0) {

@@ -49,11 +49,12 @@ struct view {
     uint32_t failed; /* sources in a row */
     uint32_t asked_id;
     uint64_t asked_ns;
-    bool refresh;    /* something waits for a newer map */
-    bool refreshing; /* the answer awaited is to a refresh */
-    uint32_t stale;  /* refreshes in a row that brought nothing */
-    uint32_t aged;   /* answers in a row from sources that are cut off from the store */
-    bool warned;     /* that no node answers: once until one does */
+    bool refresh;      /* something waits for a newer map */
+    bool refreshing;   /* the answer awaited is to a refresh */
+    uint64_t old_told; /* an older epoch that this source answered with, as said last; 0: none */
+    uint32_t stale;    /* refreshes in a row that brought nothing */
+    uint32_t aged;     /* answers in a row from sources that are cut off from the store */
+    bool warned;       /* that no node answers: once until one does */
     uint64_t polls;
     uv_timer_t timer;
     bool timer_open;

@@ -133,6 +133,38 @@ static void late(struct handover *handover, uint64_t now_ns, struct handover_upd
         update);
 }
 
+enum code handover_check_peer(const struct handover *handover, const struct map *map,
+                              uint64_t map_format, const struct handover_peer *peer,
+                              struct fault *fault) {
+    const char *wanted = handover->target_node.text;
+    if (cluster_id_differs(&map->cluster, &peer->cluster)) {
+        return fault_set(fault, CODE_CONFLICT,
+                         "what answers at %s's control endpoint is of cluster %s, this is cluster "
+                         "%s; nothing was moved",
+                         wanted, peer->cluster.text, map->cluster.text);
+    }
+    if (peer->slots != 0 && peer->slots != map->slot_count) {
+        return fault_set(fault, CODE_CONFLICT,
+                         "what answers at %s's control endpoint has a map of %llu slots, this "
+                         "cluster has %u; nothing was moved",
+                         wanted, (unsigned long long)peer->slots, map->slot_count);
+    }
+    if (peer->node.size != 0 &&
+        !bytes_equal(name_bytes(&peer->node), name_bytes(&handover->target_node))) {
+        return fault_set(fault, CODE_CONFLICT,
+                         "what answers at %s's control endpoint is node %s; nothing was moved",
+                         wanted, peer->node.text);
+    }
+    if (peer->map_format != 0 && peer->map_format < map_format) {
+        return fault_set(fault, CODE_CONFLICT,
+                         "%s runs version %.*s, which is too old: it reads maps of format %llu, "
+                         "this cluster's is %llu; nothing was moved",
+                         wanted, (int)peer->version.size, (const char *)peer->version.data,
+                         (unsigned long long)peer->map_format, (unsigned long long)map_format);
+    }
+    return CODE_OK;
+}
+
 enum code handover_start(struct handover *handover, const struct map *map, const struct slot *slots,
                          uint32_t count, struct shard_id target, uint64_t now_ns,
                          struct handover_update *update) {
@@ -167,6 +199,11 @@ void handover_step(struct handover *handover, const struct handover_event *event
     case HANDOVER_EVENT_REACHED:
         if (handover->state == HANDOVER_REACHING) {
             seal(handover, event, update);
+        }
+        break;
+    case HANDOVER_EVENT_REFUSED:
+        if (handover->state == HANDOVER_REACHING) {
+            end(handover, event->now_ns, event->fault->code, event->fault->text, update);
         }
         break;
     case HANDOVER_EVENT_SEALED:

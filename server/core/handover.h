@@ -9,7 +9,7 @@
  *      +---------------+  map changed |                                                 |
  *      +------------------------------+                 (moved or not: the map tells) --+
  *
- *     REACHING  is the target's node there at all?
+ *     REACHING  is the target's node there at all, and is it of this cluster?
  *     SEALING   our shards decide nothing on the slots and write what they have
  *     CHANGING  the map that gives the slots to the target is proposed (compare-and-set)
  *     SETTLING  a heartbeat sent after that shows which map is in force; if another change of the
@@ -69,7 +69,8 @@ struct handover {
 };
 
 enum handover_event_kind {
-    HANDOVER_EVENT_REACHED, /* the target's control endpoint is there */
+    HANDOVER_EVENT_REACHED, /* the target's node answered, and is what the map says */
+    HANDOVER_EVENT_REFUSED, /* it is not: `fault` says what it is instead */
     HANDOVER_EVENT_SEALED,  /* one of our shards has written everything sealed (`turn`) */
     HANDOVER_EVENT_CHANGED, /* the change was answered, whatever the answer; `beat` is the number of
                                the first heartbeat sent from now on */
@@ -82,7 +83,17 @@ struct handover_event {
     uint64_t now_ns;       /* monotonic */
     const struct map *map; /* in force as far as this node knows; borrowed */
     uint64_t turn, beat;
-    bool lost; /* CHANGED: another change came first, for certain */
+    bool lost;                 /* CHANGED: another change came first, for certain */
+    const struct fault *fault; /* REFUSED; borrowed */
+};
+
+/* What a node that is asked for it says of itself. Older versions leave members out: 0, empty. */
+struct handover_peer {
+    struct name node;
+    struct cluster_id cluster;
+    uint64_t slots;      /* of the map that it has; 0: none yet */
+    uint64_t map_format; /* the newest that it reads */
+    struct bytes version;
 };
 
 /* What is to be done now, in this order. */
@@ -98,6 +109,12 @@ struct handover_update {
     uint64_t sealed_ns;   /* how long they were sealed */
     uint64_t deadline_ns; /* when a TIME event is wanted; 0: none */
 };
+
+/* CODE_OK if slots may be handed over to that node: it is the node that the handover wants, of the
+ * cluster of `map`, with as many slots, and reads its format; else CONFLICT with what it is. */
+enum code handover_check_peer(const struct handover *handover, const struct map *map,
+                              uint64_t map_format, const struct handover_peer *peer,
+                              struct fault *fault);
 
 void handover_init(struct handover *handover, struct bytes self);
 

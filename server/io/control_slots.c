@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/map_codec.h"
 #include "server/io/control_impl.h"
 
 static void fail_text(struct control_call *call, enum code code, const char *text) {
@@ -31,7 +32,16 @@ void control_refresh(struct control_call *call, struct bytes params) {
     if (wanted > epoch) {
         membership_beat(control->membership);
     }
-    epoch_reply(call, epoch);
+    const struct map *map = &membership_state(control->membership)->map;
+    struct writer writer = control_reply_begin(control, call->msgid);
+    write_map(&writer, 6);
+    write_text_uint(&writer, "epoch", epoch);
+    write_text_text(&writer, "node", control->settings->node_id);
+    write_text_text(&writer, "cluster", map->cluster.text);
+    write_text_uint(&writer, "slots", map->slot_count);
+    write_text_uint(&writer, "map_format", MAP_FORMAT);
+    write_text_text(&writer, "version", SLUICE_VERSION);
+    control_call_reply(call, &writer);
 }
 
 /* --- cluster.events ------------------------------------------------------------------------ */

@@ -1,6 +1,7 @@
 /* cluster.status, cluster.init and plans.apply: what needs the store. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "server/io/control_impl.h"
 
@@ -43,10 +44,11 @@ static void on_status_listed(void *ctx, const struct member_list *list) {
     struct control *control = call->control;
     const struct cluster_state *state = membership_state(control->membership);
     struct writer writer = control_reply_begin(control, call->msgid);
-    write_map(&writer, 8);
+    write_map(&writer, 9);
     write_text_text(&writer, "program", "sluice-node");
     write_text_text(&writer, "version", SLUICE_VERSION);
     write_text_text(&writer, "node", control->settings->node_id);
+    write_text_text(&writer, "cluster", state->map.cluster.text);
     write_text_uint(&writer, "epoch", state->map.epoch.number);
     write_text_uint(&writer, "stored_epoch", list->stored_epoch);
     write_text_uint(&writer, "slots", state->map.slot_count);
@@ -82,12 +84,14 @@ static void on_init_changed(void *ctx, enum code code, uint64_t number) {
         return;
     }
     struct writer writer = control_reply_begin(call->control, call->msgid);
-    write_map(&writer, 4);
+    write_map(&writer, 5);
     write_text_uint(&writer, "epoch", number);
+    write_text_text(&writer, "cluster", call->map->cluster.text);
     write_text_uint(&writer, "slots", call->map->slot_count);
     write_text_uint(&writer, "nodes", call->map->node_count);
     write_text_uint(&writer, "shards", call->map->shard_count);
-    membership_event(call->control->membership, "init", "%u slots over %u shards of %u nodes",
+    membership_event(call->control->membership, "init",
+                     "cluster %s: %u slots over %u shards of %u nodes", call->map->cluster.text,
                      call->map->slot_count, call->map->shard_count, call->map->node_count);
     control_call_reply(call, &writer);
 }
@@ -109,6 +113,15 @@ static void member_add(struct map *map, const struct member *member) {
     map->node_count++;
 }
 
+static bool cluster_id_draw(struct cluster_id *id) {
+    uint64_t drawn;
+    if (getrandom(&drawn, sizeof drawn, 0) != sizeof drawn) {
+        return false;
+    }
+    snprintf(id->text, sizeof id->text, "%016" PRIx64, drawn);
+    return true;
+}
+
 static void on_init_listed(void *ctx, const struct member_list *list) {
     struct control_call *call = ctx;
     struct fault fault;
@@ -123,6 +136,12 @@ static void on_init_listed(void *ctx, const struct member_list *list) {
         return;
     }
     map_init(call->map);
+    if (!cluster_id_draw(&call->map->cluster)) {
+        fault_set(&fault, CODE_UNAVAILABLE,
+                  "the system gave no random number for the cluster's id");
+        control_call_fail(call, &fault, NULL);
+        return;
+    }
     for (uint32_t i = 0; i < list->count; i++) {
         member_add(call->map, &list->members[i]);
     }

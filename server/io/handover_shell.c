@@ -5,8 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/map_codec.h"
+#include "proto/reply.h"
 #include "proto/request.h"
 #include "runtime/link.h"
+
+/* Ids of the two requests to the target. */
+enum { ID_REACHING = 1, ID_CHANGED = 2 };
 
 struct handover_shell {
     struct handover core;
@@ -19,18 +24,21 @@ struct handover_shell {
     struct link *link; /* to the target's control endpoint, while one is under way */
     struct map *next;  /* room for a proposal */
     bool closing;
-    const char *stop_at; /* a test's hook, or NULL */
+    const char *stop_at; /* a test's hook: the steps to stop at, in turn; or NULL */
     handover_done_fn done;
     void *ctx;
 };
 
 static void update_perform(struct handover_shell *shell, const struct handover_update *update);
 
-/* Stops the whole process at a step that a test has named, before anything is done about it. */
+/* Stops the whole process at the next of the steps that a test has named ("sealing,settling"),
+ * before anything is done about it. */
 static void test_hook(struct handover_shell *shell) {
-    if (shell->stop_at != NULL &&
-        strcmp(shell->stop_at, handover_state_name(shell->core.state)) == 0) {
-        shell->stop_at = NULL;
+    const char *name = handover_state_name(shell->core.state);
+    size_t size = strlen(name);
+    if (shell->stop_at != NULL && strncmp(shell->stop_at, name, size) == 0 &&
+        (shell->stop_at[size] == ',' || shell->stop_at[size] == '\0')) {
+        shell->stop_at = shell->stop_at[size] == ',' ? shell->stop_at + size + 1 : NULL;
         raise(SIGSTOP);
     }
 }
@@ -79,14 +87,15 @@ static void shards_tell(struct handover_shell *shell, bool seal, bool reload) {
     }
 }
 
-/* Tells the target to look at the map now instead of at its next heartbeat. */
-static void target_refresh(struct handover_shell *shell) {
+/* Tells the target of this map's epoch: it looks at the map now instead of at its next heartbeat,
+ * and answers with what it is. */
+static void target_refresh(struct handover_shell *shell, uint32_t id) {
     uint8_t memory[64];
     struct writer writer = writer_of(memory, sizeof memory);
-    request_write_head(&writer, 1, METHOD_CLUSTER_REFRESH);
+    request_write_head(&writer, id, METHOD_CLUSTER_REFRESH);
     write_array(&writer, 1);
     write_uint(&writer, membership_state(shell->membership)->map.epoch.number);
-    if (shell->link != NULL && link_send(shell->link, 1, writer_bytes(&writer)) == LINK_SENT) {
+    if (shell->link != NULL && link_send(shell->link, id, writer_bytes(&writer)) == LINK_SENT) {
         link_flush(shell->link);
     }
 }
@@ -122,7 +131,7 @@ static void update_perform(struct handover_shell *shell, const struct handover_u
         membership_replace_map(shell->membership, shell->next, on_changed, shell);
     }
     if (update->refresh) {
-        target_refresh(shell);
+        target_refresh(shell, ID_CHANGED);
     }
     uint64_t now_ns = clock_monotonic_ns();
     uint64_t left_ns = update->deadline_ns > now_ns ? update->deadline_ns - now_ns : 0;
@@ -140,8 +149,7 @@ static void update_perform(struct handover_shell *shell, const struct handover_u
 /* --- reaching the target ------------------------------------------------------------------- */
 
 static void on_up(void *ctx, struct link *link) {
-    struct handover_event event = {.kind = HANDOVER_EVENT_REACHED};
-    step(ctx, &event);
+    target_refresh(ctx, ID_REACHING);
 }
 
 /* The link goes on trying; the deadline is what ends it. */
@@ -150,7 +158,59 @@ static void on_down(void *ctx, struct link *link, bool was_up, const char *why) 
     log_debug(&shell->log, "handover: %s: %s", link_url(link), why);
 }
 
-static void on_reply(void *ctx, struct link *link, uint32_t id, struct bytes body) {}
+static bool peer_read(struct bytes result, struct handover_peer *peer) {
+    struct reader reader = reader_of(result);
+    uint32_t members;
+    *peer = (struct handover_peer){.slots = 0};
+    if (!read_map(&reader, &members)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < members; i++) {
+        struct bytes name, text;
+        bool good = read_bytes(&reader, &name);
+        if (good && bytes_equal(name, bytes_of_text("node"))) {
+            good = read_bytes(&reader, &text) && name_valid(text);
+            peer->node = good ? name_of(text) : peer->node;
+        } else if (good && bytes_equal(name, bytes_of_text("cluster"))) {
+            good = read_bytes(&reader, &text) &&
+                   (text.size == 0 || cluster_id_set(&peer->cluster, text));
+        } else if (good && bytes_equal(name, bytes_of_text("slots"))) {
+            good = read_uint(&reader, &peer->slots);
+        } else if (good && bytes_equal(name, bytes_of_text("map_format"))) {
+            good = read_uint(&reader, &peer->map_format);
+        } else if (good && bytes_equal(name, bytes_of_text("version"))) {
+            good = read_bytes(&reader, &peer->version);
+        } else {
+            good = good && read_any(&reader, &text);
+        }
+        if (!good) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Who is there: the node that the map says, or somebody else at its old place. */
+static void on_reply(void *ctx, struct link *link, uint32_t id, struct bytes body) {
+    struct handover_shell *shell = ctx;
+    struct handover_peer peer;
+    struct reply reply;
+    struct fault fault;
+    if (id != ID_REACHING) {
+        return;
+    }
+    struct handover_event event = {.kind = HANDOVER_EVENT_REACHED, .fault = &fault};
+    if (!reply_read(body, &reply) || reply.is_error || !peer_read(reply.result, &peer)) {
+        fault_set(&fault, CODE_CONFLICT, "what answers at %s is no node of this version",
+                  link_url(link));
+        event.kind = HANDOVER_EVENT_REFUSED;
+    } else if (handover_check_peer(&shell->core, &membership_state(shell->membership)->map,
+                                   MAP_FORMAT, &peer, &fault) != CODE_OK) {
+        log_warn(&shell->log, "handover: %s", fault.text);
+        event.kind = HANDOVER_EVENT_REFUSED;
+    }
+    step(shell, &event);
+}
 
 enum code handover_shell_start(struct handover_shell *shell, const struct slot *slots,
                                uint32_t count, struct shard_id target, handover_done_fn done,

@@ -32,13 +32,29 @@ bool command_send(struct membership *membership, const struct command *command,
 
 /* --- heartbeat ----------------------------------------------------------------------------- */
 
+/* Whether the stored map is to be adopted. */
+static bool map_newer(struct membership *membership, struct cluster_state *next) {
+    const struct map *known = &membership->state->map;
+    struct fault fault;
+    if (map_check_same(known, &next->map, &fault) != CODE_OK) {
+        membership->foreign = true;
+        membership->handler.on_foreign(membership->handler.ctx, fault.text);
+        return false;
+    }
+    /* An older version does not know of ids, and leaves them out. */
+    if (next->map.cluster.text[0] == '\0') {
+        next->map.cluster = known->cluster;
+    }
+    return next->map.epoch.number > known->epoch.number;
+}
+
 static bool map_adopt(struct membership *membership, const redisReply *value,
                       struct cluster_state *next) {
     struct fault fault;
     struct reader reader = reader_of(bytes_of(value->str, value->len));
     if (map_read(&reader, &next->map, &fault) == CODE_OK) {
         membership->map_refused = false;
-        return next->map.epoch.number > membership->state->map.epoch.number;
+        return map_newer(membership, next);
     }
     if (!membership->map_refused) {
         membership->map_refused = true;
@@ -151,6 +167,9 @@ static void on_beat(void *ctx, redisReply *reply) {
     uint64_t before = membership->state->map.epoch.number + membership->state->plans.version;
     state_adopt(membership, reply->element[1], reply->element[2]);
     beat_tell(membership, reply->element[3]);
+    if (membership->foreign) {
+        return; /* nothing of ours belongs there */
+    }
     put_back(membership, strtoull(reply->element[4]->str, NULL, 10),
              strtoull(reply->element[5]->str, NULL, 10));
     /* Others are to see at once what this node has adopted. */

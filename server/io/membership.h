@@ -49,6 +49,8 @@ struct membership_handler {
     void (*on_beat)(void *ctx, const struct beat *beat);
     /* Another process holds the lease of this id: this one must end. */
     void (*on_usurped)(void *ctx, const char *incarnation);
+    /* The store holds the map of another cluster, or of another number of slots: the same. */
+    void (*on_foreign)(void *ctx, const char *why);
 };
 
 struct membership_options {

@@ -88,8 +88,19 @@ void membership_rebalance_put(struct membership *membership, uint64_t follows, s
 /* Of several nodes that put it back one wins; the next heartbeat shows whether it is done. */
 static void on_put_back(void *ctx, enum code code, uint64_t number) {}
 
+static void on_map_put_back(void *ctx, enum code code, uint64_t number) {
+    struct membership *membership = ctx;
+    if (code == CODE_OK) {
+        membership_event(membership, "map-old",
+                         "the store held the map of an older epoch, %" PRIu64 ": it changed "
+                         "nothing, epoch %" PRIu64 " was put back",
+                         membership->stored_map, number);
+    }
+}
+
 void membership_put_back_map(struct membership *membership, uint64_t stored) {
-    replace_map(membership, stored, &membership->state->map, on_put_back, membership);
+    membership->stored_map = stored;
+    replace_map(membership, stored, &membership->state->map, on_map_put_back, membership);
 }
 
 void membership_put_back_plans(struct membership *membership, uint64_t stored) {

@@ -33,6 +33,8 @@ struct membership {
     bool closing;
     char down_told[256]; /* why Redis does not take us in, as logged last; empty: it does */
     bool map_refused;    /* the stored map was unreadable: said once */
+    bool foreign;        /* the store holds the map of another cluster: this node ends */
+    uint64_t stored_map; /* the older epoch in whose place the map in force was put back last */
     struct cluster_state *state;
     store_key node_key, nodes_key, map_key, plans_key, events_key, rebalance_key;
     uint8_t info[NODE_INFO_BYTES_MAX];

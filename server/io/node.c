@@ -285,6 +285,12 @@ static void on_usurped(void *ctx, const char *incarnation) {
     node_end(node, NODE_FAILED);
 }
 
+static void on_foreign(void *ctx, const char *why) {
+    struct node *node = ctx;
+    log_error(&node->log, "the store at --redis is no longer this cluster's: %s: ending", why);
+    node_end(node, NODE_FAILED);
+}
+
 /* --- opening ------------------------------------------------------------------------------- */
 
 static bool shards_open(struct node *node, char *why) {
@@ -332,13 +338,14 @@ static bool control_and_membership_open(struct node *node, char *why) {
                                                       &node->control_endpoint, why)) {
         return false;
     }
-    struct membership_options membership = {.settings = node->settings,
-                                            .boot = &node->boot,
-                                            .log = &node->log,
-                                            .control = node->control_endpoint,
-                                            .shard_count = node->shard_count,
-                                            .shards = node->endpoints,
-                                            .handler = {node, on_state, on_beat, on_usurped}};
+    struct membership_options membership = {
+        .settings = node->settings,
+        .boot = &node->boot,
+        .log = &node->log,
+        .control = node->control_endpoint,
+        .shard_count = node->shard_count,
+        .shards = node->endpoints,
+        .handler = {node, on_state, on_beat, on_usurped, on_foreign}};
     node->membership = membership_open(node->loop, &membership);
     if (node->membership == NULL) {
         snprintf(why, BOOT_WHY_BYTES, "no memory for the membership");

@@ -184,6 +184,8 @@ static void map_vector_check(const json_t *vector, struct bytes message) {
     const json_t *expected = json_object_get(vector, "map");
     const json_t *nodes = json_object_get(expected, "nodes");
     const json_t *shards = json_object_get(expected, "shards");
+    const char *id = json_string_value(json_object_get(expected, "cluster"));
+    assert_string_equal(map->cluster.text, id == NULL ? "" : id);
     assert_int_equal(map->epoch.number, vector_uint(expected, "epoch"));
     assert_int_equal(map->slot_count, vector_uint(expected, "slots"));
     assert_int_equal(map->node_count, json_array_size(nodes));
