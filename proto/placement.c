@@ -184,25 +184,92 @@ struct balance {
     bool moved[SLOTS_MAX];
     uint64_t load[SHARDS_MAX];
     uint64_t share[SHARDS_MAX];
+    uint64_t weight[SHARDS_MAX];
+    uint32_t owned[SHARDS_MAX];
+    uint64_t total; /* load */
+    struct placement_move *moves;
+    uint32_t count;
 };
 
-static void balance_init(struct balance *balance, const struct placement *placement,
-                         const uint64_t *loads) {
+/* False if no shard has weight. */
+static bool balance_init(struct balance *balance, const struct placement *placement,
+                         const uint64_t *loads, struct placement_move *moves) {
     const struct map *map = placement->map;
-    uint64_t weights[SHARDS_MAX], total_weight, total_load = 0;
+    uint64_t total_weight;
     memset(balance, 0, sizeof *balance);
     balance->map = map;
     balance->loads = loads;
-    shard_weights(placement, weights, &total_weight);
+    balance->moves = moves;
+    shard_weights(placement, balance->weight, &total_weight);
+    owned_count(map, balance->owned);
     for (uint32_t i = 0; i < map->slot_count; i++) {
         balance->owner[i] = map->owner[i];
-        total_load += loads[i];
+        balance->total += loads[i];
         if (map->owner[i] != UINT16_MAX) {
             balance->load[map->owner[i]] += loads[i];
         }
     }
     for (uint32_t i = 0; i < map->shard_count && total_weight > 0; i++) {
-        balance->share[i] = (uint64_t)((unsigned __int128)total_load * weights[i] / total_weight);
+        balance->share[i] =
+            (uint64_t)((unsigned __int128)balance->total * balance->weight[i] / total_weight);
+    }
+    return total_weight > 0;
+}
+
+static void balance_move(struct balance *balance, uint32_t slot, uint32_t to) {
+    uint16_t from = balance->owner[slot];
+    balance->moves[balance->count++] = (struct placement_move){
+        .slot = {.index = (uint16_t)slot}, .from = {.index = from}, .to = {.index = (uint16_t)to}};
+    if (from != UINT16_MAX) {
+        balance->load[from] -= balance->loads[slot];
+        balance->owned[from]--;
+    }
+    balance->owner[slot] = (uint16_t)to;
+    balance->moved[slot] = true;
+    balance->load[to] += balance->loads[slot];
+    balance->owned[to]++;
+}
+
+/* A slot of less than so many percent of an average one's load is at rest. */
+#define LOAD_REST_PERCENT 1
+
+/* The shard with the most room below its share; for a slot at rest, and among equals, the one that
+ * owns the least for its weight, so that those are spread as well. */
+static uint32_t roomiest(const struct balance *balance, uint64_t load) {
+    bool rests = (unsigned __int128)load * balance->map->slot_count * 100 <=
+                 (unsigned __int128)balance->total * LOAD_REST_PERCENT;
+    uint32_t best = UINT32_MAX;
+    for (uint32_t i = 0; i < balance->map->shard_count; i++) {
+        if (balance->weight[i] == 0) {
+            continue;
+        }
+        int64_t room = rests ? 0 : (int64_t)(balance->share[i] - balance->load[i]);
+        int64_t best_room =
+            best == UINT32_MAX || rests ? 0 : (int64_t)(balance->share[best] - balance->load[best]);
+        if (best == UINT32_MAX || room > best_room ||
+            (room == best_room && (balance->owned[i] + 1) * balance->weight[best] <
+                                      (balance->owned[best] + 1) * balance->weight[i])) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* Slots that must leave, busy or not: those of drained nodes, and those that nobody owns. The
+ * heaviest first, as long as there is room to choose from. */
+static void balance_evacuate(struct balance *balance, const struct placement *placement) {
+    for (;;) {
+        uint32_t next = UINT32_MAX;
+        for (uint32_t i = 0; i < balance->map->slot_count; i++) {
+            if (!balance->moved[i] && evacuates(placement, i) &&
+                (next == UINT32_MAX || balance->loads[i] > balance->loads[next])) {
+                next = i;
+            }
+        }
+        if (next == UINT32_MAX) {
+            return;
+        }
+        balance_move(balance, next, roomiest(balance, balance->loads[next]));
     }
 }
 
@@ -244,22 +311,19 @@ static uint32_t slot_to_move(const struct balance *balance, uint32_t over, uint3
 uint32_t placement_by_load(const struct placement *placement, const uint64_t *loads,
                            struct placement_move *moves) {
     struct balance balance;
-    uint32_t count = 0, over = 0, under = 0;
-    balance_init(&balance, placement, loads);
-    while (count < balance.map->slot_count && extremes(&balance, &over, &under)) {
+    uint32_t over = 0, under = 0;
+    if (!balance_init(&balance, placement, loads, moves)) {
+        return 0;
+    }
+    balance_evacuate(&balance, placement);
+    while (balance.count < balance.map->slot_count && extremes(&balance, &over, &under)) {
         uint32_t slot = slot_to_move(&balance, over, under);
         if (slot == UINT32_MAX) {
             break;
         }
-        moves[count++] = (struct placement_move){.slot = {.index = (uint16_t)slot},
-                                                 .from = {.index = (uint16_t)over},
-                                                 .to = {.index = (uint16_t)under}};
-        balance.owner[slot] = (uint16_t)under;
-        balance.moved[slot] = true;
-        balance.load[over] -= loads[slot];
-        balance.load[under] += loads[slot];
+        balance_move(&balance, slot, under);
     }
-    return count;
+    return balance.count;
 }
 
 void placement_apply(struct map *map, const struct placement_move *moves, uint32_t count) {

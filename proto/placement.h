@@ -40,7 +40,8 @@ void placement_shares(const struct placement *placement, uint32_t shares[SHARDS_
 uint32_t placement_by_count(const struct placement *placement, struct placement_move *moves);
 
 /* Moves that even out measured load instead: `loads` by slot, any unit. A slot moves only if that
- * narrows the gap between two shards; what is within 5 % of its share is left alone. */
+ * narrows the gap between two shards; what is within 5 % of its share is left alone. But every slot
+ * of a node of weight 0 moves, and every one that nobody owns, however little is asked of it. */
 uint32_t placement_by_load(const struct placement *placement, const uint64_t *loads,
                            struct placement_move *moves);
 

@@ -24,15 +24,14 @@ struct control_call {
     enum method method;
     uint8_t key[KEY_BYTES_MAX]; /* key.* */
     uint32_t key_size;
-    uint32_t slot_count;         /* cluster.init */
-    struct map *map;             /* cluster.init: the map proposed; owned */
-    struct plan_set *plans;      /* plans.apply: what was sent; owned */
-    uint64_t base;               /* plans.apply: the version it may follow; UINT64_MAX: any */
-    uint32_t tries;              /* plans.apply */
-    uint32_t shards_outstanding; /* node.status */
-    struct control_loads *loads; /* slots.list: one a shard; owned */
-    struct slot move_first;      /* slots.move, for the event */
-    uint32_t move_count;
+    uint32_t slot_count;           /* cluster.init */
+    struct map *map;               /* cluster.init: the map proposed; owned */
+    struct plan_set *plans;        /* plans.apply: what was sent; owned */
+    uint64_t base;                 /* plans.apply: the version it may follow; UINT64_MAX: any */
+    uint32_t tries;                /* plans.apply */
+    uint32_t shards_outstanding;   /* node.status */
+    struct control_loads *loads;   /* slots.list: one a shard; owned */
+    uint32_t move_count;           /* slots.move */
     struct name node;              /* slots.move, node.weight, node.remove: whom it is about */
     uint32_t weight, weight_next;  /* node.weight, for the event */
     uint64_t epoch_awaited;        /* node.*: answered when this node has adopted it; 0: no */

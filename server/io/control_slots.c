@@ -115,8 +115,6 @@ static void on_moved(void *ctx, const struct fault *fault, uint64_t sealed_ns) {
         return;
     }
     uint64_t epoch = membership_state(control->membership)->map.epoch.number;
-    membership_event(control->membership, "move", "%u slots from %u on went to %s",
-                     call->move_count, call->move_first.index, call->node.text);
     struct writer writer = control_reply_begin(control, call->msgid);
     write_map(&writer, 3);
     write_text_uint(&writer, "epoch", epoch);
@@ -176,7 +174,6 @@ void control_slots_move(struct control_call *call, struct bytes params) {
         struct shard_id target =
             target_node < 0 ? SHARD_ID_NONE : map_find_shard(map, (uint32_t)target_node, number);
         call->node = name_of(node);
-        call->move_first = slots[0];
         call->move_count = count;
         if (target.index == UINT16_MAX) {
             fault_set(&fault, CODE_BAD_REQUEST, "there is no shard %u of a node %.*s in the map",

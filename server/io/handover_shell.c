@@ -9,6 +9,7 @@
 #include "proto/reply.h"
 #include "proto/request.h"
 #include "runtime/link.h"
+#include "server/io/move_events.h"
 
 /* Ids of the two requests to the target. */
 enum { ID_REACHING = 1, ID_CHANGED = 2 };
@@ -23,6 +24,7 @@ struct handover_shell {
     uv_timer_t timer;
     struct link *link; /* to the target's control endpoint, while one is under way */
     struct map *next;  /* room for a proposal */
+    struct move_events events;
     bool closing;
     const char *stop_at; /* a test's hook: the steps to stop at, in turn; or NULL */
     handover_done_fn done;
@@ -141,6 +143,11 @@ static void update_perform(struct handover_shell *shell, const struct handover_u
         uv_timer_start(&shell->timer, on_timer, (left_ns + 999999) / 1000000, 0);
     }
     if (update->done) {
+        const struct handover *core = &shell->core;
+        if (update->fault.code == CODE_OK) {
+            move_events_add(&shell->events, core->slots, core->slot_count, &core->target_node,
+                            core->target_number, core->proposed);
+        }
         link_drop(shell);
         shell->done(shell->ctx, &update->fault, update->sealed_ns);
     }
@@ -271,6 +278,7 @@ struct handover_shell *handover_shell_open(uv_loop_t *loop,
     shell->shards = options->shards;
     shell->shard_count = options->shard_count;
     shell->next = next;
+    move_events_init(&shell->events, options->membership, options->log);
     uv_timer_init(loop, &shell->timer);
     shell->timer.data = shell;
     return shell;

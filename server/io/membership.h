@@ -111,6 +111,12 @@ uint64_t membership_beat(struct membership *membership);
 void membership_event(struct membership *membership, const char *kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same for an event that grows: it takes the place of the one of the same group of this
+ * process, if that is among the newest EVENTS_LOOKED. Not logged. */
+#define EVENTS_LOOKED 32
+void membership_event_grow(struct membership *membership, uint64_t group, const char *kind,
+                           const char *text);
+
 /* The newest events, newest first: the store's own reply (XREVRANGE), NULL if it is away. */
 typedef void (*membership_reply_fn)(void *ctx, const redisReply *reply);
 void membership_events(struct membership *membership, uint32_t count, membership_reply_fn done,

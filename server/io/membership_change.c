@@ -216,3 +216,21 @@ void membership_event(struct membership *membership, const char *kind, const cha
     command_word(&command, text);
     command_send(membership, &command, on_event_added, membership);
 }
+
+void membership_event_grow(struct membership *membership, uint64_t group, const char *kind,
+                           const char *text) {
+    char name[INCARNATION_SIZE + 32], epoch[24];
+    snprintf(name, sizeof name, "%s-%" PRIu64, membership->boot->incarnation, group);
+    snprintf(epoch, sizeof epoch, "%" PRIu64, membership->state->map.epoch.number);
+    struct command command;
+    command_begin(&command, SCRIPT_EVENT, "1");
+    command_word(&command, membership->events_key);
+    command_word(&command, TEXT(EVENTS_MAX));
+    command_word(&command, TEXT(EVENTS_LOOKED));
+    command_word(&command, name);
+    command_word(&command, kind);
+    command_word(&command, membership->settings->node_id);
+    command_word(&command, epoch);
+    command_word(&command, text);
+    command_send(membership, &command, on_event_added, membership);
+}

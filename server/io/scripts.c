@@ -68,6 +68,17 @@ static const char *const texts[] = {
                      "end\n"
                      "return {redis.call('HGET', KEYS[2], 'number') or '0', nodes}\n",
 
+    /* An event of the same group is replaced, if it is among the newest. */
+    [SCRIPT_EVENT] =
+        "for i, event in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[2])) do\n"
+        "for j = 1, #event[2], 2 do\n"
+        "if event[2][j] == 'group' and event[2][j + 1] == ARGV[3] then\n"
+        "redis.call('XDEL', KEYS[1], event[1]) end\n"
+        "end\n"
+        "end\n"
+        "return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'kind', ARGV[4], 'node', "
+        "ARGV[5], 'epoch', ARGV[6], 'text', ARGV[7], 'group', ARGV[3])\n",
+
     [SCRIPT_FORGET] = "if redis.call('EXISTS', KEYS[2]) == 1 then return 'HELD' end\n"
                       "redis.call('SREM', KEYS[1], ARGV[1])\n"
                       "return 'OK'\n",

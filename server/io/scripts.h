@@ -14,6 +14,7 @@
     X(ACQUIRE)     /* node, nodes; id, incarnation, info, ttl, incarnation to replace or "" */     \
     X(RELEASE)     /* node; incarnation -> "OK" */                                                 \
     X(NODES)       /* nodes; key prefix of a node -> [[id, incarnation, info, ttl], ...] */        \
+    X(EVENT)       /* events; most, looked at, group, kind, node, epoch, text -> its id */         \
     X(FORGET)      /* nodes, node; id -> "OK", or "HELD" while its lease holds */                  \
     X(REPLACE)     /* map or plans; number expected, new number, value -> "OK" or the number */
 

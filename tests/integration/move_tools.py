@@ -5,6 +5,7 @@ import ctypes
 import multiprocessing
 import os
 import random
+import re
 import select
 import signal
 import socket
@@ -317,7 +318,7 @@ def move(cluster, cluster_map, slots, to, within_s=10, patient=False):
     with Connection(node.control_url, timeout_s=within_s) as control:
         wait_for("%s knows of the map" % source, lambda: control.call(
             "cluster.refresh", cluster_map["epoch"], timeout_s=within_s)["epoch"] >=
-            cluster_map["epoch"], within_s)
+            cluster_map["epoch"], max(within_s, 5))
         while True:
             try:
                 return control.call("slots.move", slots, cluster_map["nodes"][target[0]][0],
@@ -419,6 +420,28 @@ def wait_in_map(cluster, node_id):
 def events(cluster, count=1000, node=0):
     with cluster.control(node) as control:
         return control.call("cluster.events", count)
+
+
+def handovers_told(told):
+    """{epoch: (slots, "node/shard")} of the events of moves: each handover, in whatever event."""
+    handovers = {}
+    for event in told:
+        match = re.fullmatch(r"(\d+) slots went to (\S.*)", event["text"])
+        assert match, event
+        sum_of_slots = 0
+        for part in match.group(2).split("; "):
+            target, entries = part.split(": ")
+            for entry in entries.split():
+                ranges, epoch = entry.split("@")
+                slots = []
+                for one in ranges.split(","):
+                    first, _, last = one.partition("-")
+                    slots += range(int(first), int(last or first) + 1)
+                assert int(epoch) not in handovers, event
+                handovers[int(epoch)] = (slots, target)
+                sum_of_slots += len(slots)
+        assert sum_of_slots == int(match.group(1)), event
+    return handovers
 
 
 def halt(process):

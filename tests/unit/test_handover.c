@@ -105,6 +105,43 @@ static void moves_through_all_steps(void **state) {
     assert_int_equal(f->update.sealed_ns, 3 * MS);
 }
 
+static void peer_check(struct fixture *f, struct handover_peer peer, const char *words) {
+    struct fault fault = {0};
+    enum code code = handover_check_peer(&f->handover, &f->map, 3, &peer, &fault);
+    assert_int_equal(code, words == NULL ? CODE_OK : CODE_CONFLICT);
+    assert_true(words == NULL || strstr(fault.text, words) != NULL);
+}
+
+static void refuses_a_target_that_is_another(void **state) {
+    struct fixture *f = *state;
+    cluster_id_set(&f->map.cluster, bytes_of_text("00112233445566aa"));
+    assert_int_equal(start(f, 1, 2, 3), CODE_OK);
+    struct handover_peer right = {
+        .node = f->map.nodes[1].id, .cluster = f->map.cluster, .slots = 8, .map_format = 3};
+    peer_check(f, right, NULL);
+    peer_check(f, (struct handover_peer){.slots = 0}, NULL); /* an older version says nothing */
+    struct handover_peer other = right;
+    other.node = f->map.nodes[0].id;
+    peer_check(f, other, "is node a");
+    other = right;
+    cluster_id_set(&other.cluster, bytes_of_text("ffffffffffffffff"));
+    peer_check(f, other, "of cluster ffffffffffffffff, this is cluster 00112233445566aa");
+    other = right;
+    other.slots = 16;
+    peer_check(f, other, "a map of 16 slots, this cluster has 8");
+    other = right;
+    other.map_format = 2;
+    other.version = bytes_of_text("0.0.1");
+    peer_check(f, other, "version 0.0.1, which is too old: it reads maps of format 2");
+    /* And then it is over, with nothing sealed. */
+    struct fault fault;
+    fault_set(&fault, CODE_CONFLICT, "no");
+    struct handover_event event = {
+        .kind = HANDOVER_EVENT_REFUSED, .now_ns = f->now_ns, .map = &f->map, .fault = &fault};
+    handover_step(&f->handover, &event, &f->next, &f->update);
+    assert_over(f, CODE_CONFLICT, false);
+}
+
 static void needs_no_link_within_its_node(void **state) {
     struct fixture *f = *state;
     assert_int_equal(start(f, 0, 1, 1), CODE_OK);
@@ -260,6 +297,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(moves_through_all_steps, setup, teardown),
         cmocka_unit_test_setup_teardown(needs_no_link_within_its_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_a_target_that_is_another, setup, teardown),
         cmocka_unit_test_setup_teardown(allows_one_at_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(gives_up_on_a_target_that_is_not_there, setup, teardown),
         cmocka_unit_test_setup_teardown(unseals_when_the_store_is_slow, setup, teardown),
