@@ -185,7 +185,9 @@ static void summary_print(const struct mover *mover, enum mover_end end) {
            progress->total_slots, progress->done_buckets, progress_seconds(progress),
            (double)progress_median_us(progress) / 1e3, (double)progress->longest_us / 1e3,
            mover->cluster->least.number);
-    if (progress->parked.known) {
+    if (progress->parked.known && progress->parked.takes == 0) {
+        printf("parked  no takes at the router\n");
+    } else if (progress->parked.known) {
         printf("parked  %" PRIu64 " takes at the router; %.1f ms median, %.1f ms longest\n",
                progress->parked.takes, (double)progress->parked.median_us / 1e3,
                (double)progress->parked.longest_us / 1e3);

@@ -16,6 +16,10 @@ from test_move import MovingTest
 STALE_S = 10
 
 
+def summary(out):
+    return next(line for line in out.splitlines() if line.startswith("moved "))
+
+
 class OperatorTest(MovingTest):
     smoke = False
 
@@ -65,7 +69,7 @@ class OperatorTest(MovingTest):
         self.assertLess(held, 340)
         code, out, err = self.ctl("rebalance", "--yes", "--resume")
         self.assertEqual(code, 0, out + err)
-        say("Ctrl-C after %d slots; --resume moved the rest: %s" % (held, out.splitlines()[-1]))
+        say("Ctrl-C after %d slots; --resume moved the rest: %s" % (held, summary(out)))
         self.check_done()
 
     def test_parked_takes_are_shown(self):
@@ -118,7 +122,7 @@ class OperatorTest(MovingTest):
         self.assertIn("--resume", out + err)
         code, out, err = self.ctl("rebalance", "--yes", "--resume")
         self.assertEqual(code, 0, out + err)
-        say("killed after %d slots; taken over with --resume: %s" % (held, out.splitlines()[-1]))
+        say("killed after %d slots; taken over with --resume: %s" % (held, summary(out)))
         self.check_done()
 
     def test_stopped_cancelled_and_resumed(self):
@@ -139,7 +143,7 @@ class OperatorTest(MovingTest):
         code, out, err = self.ctl("rebalance", "--yes", "--resume")
         self.assertEqual(code, 0, out + err)
         say("stopped after %d slots, cancelled by another, resumed: %s" %
-            (held, out.splitlines()[-1]))
+            (held, summary(out)))
         self.check_done()
 
     def test_node_with_a_map_of_a_moment_ago(self):
