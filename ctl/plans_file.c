@@ -171,10 +171,8 @@ static void policy_parse(struct plans_yaml *yaml, yaml_node_t *value, const char
 static void durability_parse(struct plans_yaml *yaml, yaml_node_t *value, const char *place,
                              void *into) {
     struct plan *plan = into;
-    if (bytes_equal(scalar_text(value), bytes_of_text("strict"))) {
-        mistake_at(yaml, value, "%s: this version does not know strict; expected relaxed", place);
-    } else if (!durability_of_text(scalar_text(value), &plan->durability)) {
-        mistake_expected(yaml, value, place, "relaxed");
+    if (!durability_of_text(scalar_text(value), &plan->durability)) {
+        mistake_expected(yaml, value, place, "strict or relaxed");
     }
 }
 

@@ -41,7 +41,7 @@ const char *durability_text(enum durability durability) {
 
 bool durability_of_text(struct bytes text, enum durability *durability) {
     int found = text_find(durability_texts, DURABILITY_COUNT, text);
-    *durability = found < 0 ? DURABILITY_RELAXED : (enum durability)found;
+    *durability = found < 0 ? DURABILITY_STRICT : (enum durability)found;
     return found >= 0;
 }
 

@@ -34,8 +34,10 @@ enum policy {
 const char *policy_text(enum policy policy);
 bool policy_of_text(struct bytes text, enum policy *policy);
 
-/* X(name, text). What a crash may forget. */
-#define DURABILITIES(X) X(RELAXED, "relaxed") /* at most one snapshot interval of takes */
+/* X(name, text). What a crash may cost. The first is the one of a plan that says nothing. */
+#define DURABILITIES(X)                                                                            \
+    X(STRICT, "strict")   /* nothing is granted twice; a bucket may lose its reservation */        \
+    X(RELAXED, "relaxed") /* at most one snapshot interval of takes is forgotten */
 enum durability {
 #define X(name, text) DURABILITY_##name,
     DURABILITIES(X)

@@ -245,9 +245,8 @@ static enum code choice_read(struct reader *reader, struct plan *plan, bool is_p
                              at, (int)(text.size < 40 ? text.size : 40), (const char *)text.data);
         }
     } else if (!durability_of_text(text, &plan->durability)) {
-        return fault_set(fault, CODE_BAD_REQUEST,
-                         "%s: this version knows relaxed only, got \"%.*s\"", at,
-                         (int)(text.size < 40 ? text.size : 40), (const char *)text.data);
+        return fault_set(fault, CODE_BAD_REQUEST, "%s: expected strict or relaxed, got \"%.*s\"",
+                         at, (int)(text.size < 40 ? text.size : 40), (const char *)text.data);
     }
     return CODE_OK;
 }

@@ -143,7 +143,7 @@ def many_requests():
 
 PLAN_SET = {"default": "free", "plans": [
     {"name": "free", "limits": [limit(10, 1000, 20)], "on_unavailable": "deny",
-     "durability": "relaxed"},
+     "durability": "strict"},
     {"name": "premium", "limits": [limit(100, 1000, 200), limit(1000000, 86400000, 1000000)],
      "on_unavailable": "allow", "durability": "relaxed"}]}
 
@@ -285,8 +285,8 @@ def malformed():
             ("a plan of 0 limits", {"plans": [{"name": "free", "limits": []}]}, "limits"),
             ("a plan of 5 limits", {"plans": [{"name": "free", "limits": [limit(1, 1, 1)] * 5}]},
              "limits"),
-            ("a plan strict", {"plans": [dict(PLAN_SET["plans"][0], durability="strict")]},
-             "relaxed"),
+            ("a durability unknown", {"plans": [dict(PLAN_SET["plans"][0], durability="solid")]},
+             "strict or relaxed"),
             ("two plans of one name", {"plans": [PLAN_SET["plans"][0]] * 2}, "two plans"),
             ("a name with a blank", {"plans": [dict(PLAN_SET["plans"][0], name="a b")]}, "name"),
             ("a policy unknown", {"plans": [dict(PLAN_SET["plans"][0], on_unavailable="ask")]},

@@ -171,6 +171,24 @@ uint64_t bucket_reset_ns(struct tat tat, uint64_t now_ns) {
     return span_rounded_up(deficit_at(tat, now_ns));
 }
 
+uint64_t bucket_idle_tokens(const struct limit *limit, struct tat tat, uint64_t now_ns) {
+    if (tat.ns >= now_ns) {
+        return 0;
+    }
+    /* The part is left out: that rounds up. */
+    uint64_t product;
+    if (!__builtin_mul_overflow(now_ns - tat.ns, limit->rate_tokens, &product)) {
+        return product / limit->period_ns + (product % limit->period_ns != 0);
+    }
+    uint128 wide = (uint128)(now_ns - tat.ns) * limit->rate_tokens;
+    uint128 tokens = wide / limit->period_ns + (wide % limit->period_ns != 0);
+    return tokens > UINT64_MAX ? UINT64_MAX : (uint64_t)tokens;
+}
+
+struct tat bucket_ahead(const struct limit *limit, struct tat tat, uint64_t tokens) {
+    return span_add(tat, span_of(limit, tokens), limit->rate_tokens);
+}
+
 uint64_t bucket_level(const struct limit *limit, struct tat tat, uint64_t now_ns) {
     return level_of(limit, span_of(limit, limit->burst_tokens), deficit_at(tat, now_ns));
 }

@@ -37,6 +37,12 @@ bool bucket_full(const struct terms *terms, const struct tat tats[], uint64_t no
 /* ns until a limit is full, rounded up. */
 uint64_t bucket_reset_ns(struct tat tat, uint64_t now_ns);
 
+/* Tokens' worth of time that the limit has been full for, rounded up; at most UINT64_MAX. */
+uint64_t bucket_idle_tokens(const struct limit *limit, struct tat tat, uint64_t now_ns);
+
+/* Moves tat later by the time that so many tokens take to refill. */
+struct tat bucket_ahead(const struct limit *limit, struct tat tat, uint64_t tokens);
+
 /* Level of one limit in tokens. */
 uint64_t bucket_level(const struct limit *limit, struct tat tat, uint64_t now_ns);
 

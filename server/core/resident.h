@@ -23,8 +23,9 @@
 #define RESIDENT_GHOST 7u
 
 struct resident {
-    uint32_t next; /* in the slot's dirty, draining or writing list */
-    uint16_t term; /* TERM_NONE: none (unreadable) */
+    uint32_t next;         /* in the slot's dirty, draining or writing list */
+    uint16_t term : 13;    /* TERM_NONE: none (unreadable) */
+    uint16_t has_mark : 1; /* struct marks has an entry of it */
     uint8_t key_size_less_one;
     uint8_t state;
     struct tat tats[]; /* then the key's bytes */

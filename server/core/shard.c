@@ -7,6 +7,9 @@
 /* Without anything to do a shard asks to be woken once in this time. */
 #define REST_NS UINT64_C(1000000000)
 
+#define HELD_POOL_BYTES ((1 + SHARD_HELD_MAX) * sizeof(struct held))
+#define HELD_RELEASES_BYTES (SHARD_HELD_MAX * sizeof(struct shard_release))
+
 static bool slots_init(struct shard *shard) {
     struct memory *memory = &shard->options.memory;
     uint32_t count = shard->options.slot_count;
@@ -22,6 +25,27 @@ static bool slots_init(struct shard *shard) {
     return true;
 }
 
+static bool held_init(struct shard *shard) {
+    struct memory *memory = &shard->options.memory;
+    shard->held_pool = memory->get(memory->ctx, HELD_POOL_BYTES);
+    shard->releases = memory->get(memory->ctx, HELD_RELEASES_BYTES);
+    return shard->held_pool != NULL && shard->releases != NULL;
+}
+
+static void held_fini(struct shard *shard) {
+    struct memory *memory = &shard->options.memory;
+    if (shard->held_pool != NULL) {
+        memory->put(memory->ctx, shard->held_pool, HELD_POOL_BYTES);
+    }
+    if (shard->releases != NULL) {
+        memory->put(memory->ctx, shard->releases, HELD_RELEASES_BYTES);
+    }
+}
+
+static uint32_t marks_wanted(const struct shard_options *options) {
+    return options->mark_count != 0 ? options->mark_count : MARKS_DEFAULT;
+}
+
 struct shard *shard_create(const struct shard_options *options) {
     assert(slot_count_valid(options->slot_count));
     struct memory memory = options->memory;
@@ -32,7 +56,9 @@ struct shard *shard_create(const struct shard_options *options) {
     shard->options = *options;
     shard->budget = (struct budget){.memory = memory, .bytes_max = options->memory_bytes_max};
     if (!arena_init(&shard->arena, &shard->budget) ||
-        !term_set_init(&shard->terms, &memory, SHARD_TERMS_MAX) || !slots_init(shard)) {
+        !term_set_init(&shard->terms, &memory, SHARD_TERMS_MAX) || !slots_init(shard) ||
+        !held_init(shard) ||
+        !marks_init(&shard->marks, marks_wanted(options), &shard->options.memory)) {
         shard_destroy(shard);
         return NULL;
     }
@@ -58,6 +84,8 @@ void shard_destroy(struct shard *shard) {
     if (shard->queue_links != NULL) {
         memory.put(memory.ctx, shard->queue_links, 4 * count * sizeof shard->queue_links[0]);
     }
+    held_fini(shard);
+    marks_fini(&shard->marks, &shard->options.memory);
     term_set_fini(&shard->terms);
     arena_fini(&shard->arena);
     memory.put(memory.ctx, shard, sizeof *shard);
@@ -165,6 +193,8 @@ static uint64_t wake_at(const struct shard *shard) {
 
 void shard_step(struct shard *shard, const struct shard_event *event, struct shard_update *update) {
     shard->result_count = 0;
+    shard->held_count = 0;
+    shard->release_count = 0;
     shard->op_count = 0;
     shard->entry_count = 0;
     shard->listed_count = 0;
@@ -188,6 +218,10 @@ void shard_step(struct shard *shard, const struct shard_event *event, struct sha
     *update = (struct shard_update){
         .results = shard->results,
         .result_count = shard->result_count,
+        .held = shard->held,
+        .held_count = shard->held_count,
+        .releases = shard->releases,
+        .release_count = shard->release_count,
         .ops = shard->ops,
         .op_count = shard->op_count,
         .admin_replies = shard->replies,

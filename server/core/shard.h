@@ -33,7 +33,11 @@
  *   and it starts again at FENCING if the map still gives it to this shard.
  *
  * Guarantees:
- *   - every item of a TAKES event gets exactly one result, in order, in that step's update;
+ *   - every item of a TAKES event gets exactly one result, in order, in that step's update; a held
+ *     one is to be kept back, and counts when its release (exactly one, in a later update) says so;
+ *   - under a strict plan nothing is granted that the store has not acknowledged, or a mark that
+ * was written ahead of it: whatever has been answered, the next owner has counted;
+ *   - what a failed write held back is not granted, and given back to its bucket;
  *   - a slot that is not SERVING never decides; its takes are refused with a reason;
  *   - at most one write of a slot is outstanding; a bucket's newest state is always in memory, in
  *     an outstanding write or in the store; what a failed write held is written again;
@@ -63,6 +67,17 @@
  * first slots serve early. */
 #define SHARD_LOADING_MAX 16
 
+/* Takes that wait for their mark at once. Each costs 24 bytes here, and its reply in the shell. */
+#define SHARD_HELD_MAX 32768
+
+/* The longest reservation is this part of the smallest burst of the bucket's limits. */
+#define SHARD_RESERVE_PART 8
+
+/* Marks of a bucket that are written at most so long after each other double its reservation;
+ * after the longer time it starts again with none. */
+#define SHARD_RESERVE_QUICK_MS 1000
+#define SHARD_RESERVE_SLOW_MS 8000
+
 /* Operator requests (reset, assign) that wait for their write. */
 #define SHARD_ADMIN_PENDING_MAX 64
 
@@ -79,6 +94,8 @@ struct shard;
 struct shard_options {
     uint32_t slot_count;
     uint64_t snapshot_interval_ns;
+    uint32_t mark_count; /* buckets whose marks may be ahead of them at once: a power of two, 4 at
+                            least; 0: MARKS_DEFAULT */
     uint64_t memory_bytes_max; /* of buckets and tables; beyond it new keys are OVERLOADED */
     struct memory memory;
 };
@@ -99,6 +116,7 @@ enum shard_event_kind {
 
 struct shard_item {
     enum verb verb;
+    uint64_t token; /* comes back with the release, if its result is held */
     struct take take;
 };
 
@@ -166,7 +184,9 @@ struct shard_event {
 /* --- updates ------------------------------------------------------------------------------ */
 
 enum shard_op_kind {
-    SHARD_OP_RAISE_FENCE,  /* raise the slot's fence by one and tell the new value */
+    SHARD_OP_RAISE_FENCE,  /* raise the slot's fence by one and tell the new value; `fence` is the
+                              one  that this shard holds (0: none yet), FENCED if a newer owner has
+                              raised it beyond that */
     SHARD_OP_LOAD_BUCKETS, /* read a page of records from `cursor` */
     SHARD_OP_LOAD_KEYS,    /* read a page of assignments from `cursor` */
     SHARD_OP_WRITE,        /* set and delete records, all or nothing, if the fence still holds */
@@ -188,6 +208,12 @@ struct shard_op {
     const struct shard_op_entry *entries; /* WRITE */
     uint32_t entry_count;
     struct bytes key, plan; /* ASSIGN */
+};
+
+/* A held result may go out: as it was (reason NONE), or as this error instead of it. */
+struct shard_release {
+    uint64_t token;
+    enum reason reason;
 };
 
 /* What key.show tells. Names are copies. */
@@ -226,6 +252,10 @@ struct shard_notice {
 struct shard_update {
     const struct take_result *results; /* one an item of TAKES, in order */
     uint32_t result_count;
+    const bool *held;    /* one a result */
+    uint32_t held_count; /* of these results */
+    const struct shard_release *releases;
+    uint32_t release_count;
     const struct shard_op *ops;
     uint32_t op_count;
     const struct shard_admin_reply *admin_replies;
@@ -239,6 +269,7 @@ struct shard_update {
 
 struct shard_counters {
     uint64_t takes_granted, takes_refused, peeks, refunds, takes_failed;
+    uint64_t takes_held, held; /* ever, and now */
     uint64_t tokens_granted;
     uint64_t buckets, buckets_dirty, assignments;
     uint64_t records_written, records_removed, records_loaded, records_unreadable;

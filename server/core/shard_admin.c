@@ -188,6 +188,9 @@ static enum reason assign(struct shard *shard, struct shard_slot *slot, uint64_t
     pending->term = term;
     slot->assigns++;
     *waits = true;
+    if (slot->refence) {
+        slot_ready(shard, slot);
+    }
     return REASON_NONE;
 }
 
@@ -225,6 +228,7 @@ void admin_assign_stored(struct shard *shard, uint32_t op_id, enum shard_stored_
             slot_drop(shard, slot);
         } else {
             bool ok = status == SHARD_STORED_OK;
+            slot->refence = slot->refence || !ok;
             assign_finish(shard, i, ok, ok ? REASON_NONE : REASON_STORE_AWAY);
         }
         return;
@@ -234,7 +238,9 @@ void admin_assign_stored(struct shard *shard, uint32_t op_id, enum shard_stored_
 void admin_emit(struct shard *shard) {
     for (uint32_t i = 0; i < shard->pending_count && shard_op_room(shard); i++) {
         struct admin_pending *pending = &shard->pending[i];
-        if (pending->kind != SHARD_ADMIN_ASSIGN || pending->op_id != 0) {
+        /* One that was given up may still come, and is to find a higher fence than this. */
+        if (pending->kind != SHARD_ADMIN_ASSIGN || pending->op_id != 0 ||
+            shard->slots[pending->slot_at].refence) {
             continue;
         }
         struct shard_op *op = shard_op_add(shard, &shard->slots[pending->slot_at], SHARD_OP_ASSIGN);
@@ -251,6 +257,8 @@ void admin_emit(struct shard *shard) {
 void admin_store_lost(struct shard *shard) {
     for (uint32_t i = shard->pending_count; i > 0; i--) {
         if (shard->pending[i - 1].kind == SHARD_ADMIN_ASSIGN) {
+            struct shard_slot *slot = &shard->slots[shard->pending[i - 1].slot_at];
+            slot->refence = slot->refence || shard->pending[i - 1].op_id != 0;
             assign_finish(shard, i - 1, false, REASON_STORE_AWAY);
         } else {
             pending_answer(shard, i - 1, REASON_STORE_AWAY);

@@ -76,7 +76,7 @@ void bucket_tats_under(const struct shard *shard, const struct resident *residen
 
 static void resident_fill(struct resident *resident, struct bytes key, uint16_t term,
                           uint32_t limit_count, const struct tat tats[], uint8_t flags) {
-    resident->term = term;
+    resident->term = term & TERM_NONE;
     resident->key_size_less_one = (uint8_t)(key.size - 1);
     resident->state = (uint8_t)(flags | limit_count << RESIDENT_LIMITS_SHIFT);
     /* The key may be this resident's own, about to move. */
@@ -94,7 +94,9 @@ uint32_t bucket_add(struct shard *shard, struct shard_slot *slot, uint64_t hash,
         arena_put(&shard->arena, ref);
         return 0;
     }
-    resident_fill(resident_at(&shard->arena, ref), key, term, limit_count, tats, flags);
+    struct resident *resident = resident_at(&shard->arena, ref);
+    resident->has_mark = 0;
+    resident_fill(resident, key, term, limit_count, tats, flags);
     shard->counters.buckets++;
     return ref;
 }
@@ -111,9 +113,12 @@ uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32
         if (moved == 0) {
             return 0;
         }
+        resident_at(&shard->arena, moved)->has_mark = 0;
         resident_fill(resident_at(&shard->arena, moved), key, term, limit_count, tats,
                       flags & (RESIDENT_STORED | RESIDENT_UNREADABLE));
         admin_bucket_moved(shard, ref, moved);
+        mark_moved(shard, ref, moved);
+        held_bucket_moved(shard, ref, moved);
         if ((flags & (RESIDENT_DIRTY | RESIDENT_WRITING)) != 0) {
             resident->state = (uint8_t)(flags | RESIDENT_GHOST << RESIDENT_LIMITS_SHIFT);
             shard->counters.buckets_dirty--;
@@ -122,6 +127,7 @@ uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32
         }
     } else {
         resident_fill(resident, key, term, limit_count, tats, flags);
+        mark_moved(shard, ref, ref);
     }
     if (term_before != TERM_NONE) {
         term_set_release(&shard->terms, term_before);
@@ -139,12 +145,11 @@ static uint16_t wanted_hold(struct shard *shard, const struct wanted *wanted) {
 }
 
 enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t hash,
-                          struct bytes key, uint32_t ref, const struct wanted *wanted,
+                          struct bytes key, uint32_t *ref, const struct wanted *wanted,
                           const struct tat tats[]) {
     uint32_t limit_count = wanted->terms->limit_count;
-    if (ref != 0 && bucket_is_under(shard, resident_at(&shard->arena, ref), wanted)) {
-        memcpy(resident_at(&shard->arena, ref)->tats, tats, limit_count * sizeof tats[0]);
-        bucket_mark_dirty(shard, slot, ref);
+    if (*ref != 0 && bucket_is_under(shard, resident_at(&shard->arena, *ref), wanted)) {
+        memcpy(resident_at(&shard->arena, *ref)->tats, tats, limit_count * sizeof tats[0]);
         return REASON_NONE;
     }
     uint16_t term = wanted_hold(shard, wanted);
@@ -152,19 +157,19 @@ enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t
         return REASON_TERMS_FULL;
     }
     uint32_t after;
-    if (ref == 0) {
+    if (*ref == 0) {
         after = bucket_add(shard, slot, hash, key, term, limit_count, tats, 0);
     } else {
-        after = bucket_rewrite(shard, ref, term, limit_count, tats);
-        if (after != 0 && after != ref) {
-            table_replace(&slot->buckets, table_tag(hash), ref, after);
+        after = bucket_rewrite(shard, *ref, term, limit_count, tats);
+        if (after != 0 && after != *ref) {
+            table_replace(&slot->buckets, table_tag(hash), *ref, after);
         }
     }
     if (after == 0) {
         term_set_release(&shard->terms, term);
         return REASON_MEMORY_FULL;
     }
-    bucket_mark_dirty(shard, slot, after);
+    *ref = after;
     return REASON_NONE;
 }
 
@@ -190,12 +195,31 @@ void bucket_mark_dirty(struct shard *shard, struct shard_slot *slot, uint32_t re
     slot_later(shard, slot);
 }
 
+void bucket_mark_urgent(struct shard *shard, struct shard_slot *slot, uint32_t ref) {
+    struct resident *resident = resident_at(&shard->arena, ref);
+    if ((resident->state & RESIDENT_DIRTY) == 0) {
+        if ((resident->state & RESIDENT_WRITING) == 0) {
+            resident->next = slot->marks;
+            slot->marks = ref;
+            shard->counters.buckets_dirty++;
+            mark_queued(shard, ref, true);
+        } /* else it joins the list when the write is answered */
+        resident->state |= RESIDENT_DIRTY;
+    } else if ((resident->state & RESIDENT_WRITING) == 0 && !mark_is_queued(shard, ref)) {
+        slot->overdue = true; /* it stands in another list, which goes out as a whole */
+    }
+    if (slot->op_id == 0) {
+        slot_ready(shard, slot);
+    }
+}
+
 void bucket_free(struct shard *shard, uint32_t ref) {
     struct resident *resident = resident_at(&shard->arena, ref);
     assert((resident->state & (RESIDENT_DIRTY | RESIDENT_WRITING)) == 0);
     if (resident->term != TERM_NONE) {
         term_set_release(&shard->terms, resident->term);
     }
+    mark_gone(shard, ref);
     arena_put(&shard->arena, ref);
     shard->counters.buckets--;
     admin_bucket_gone(shard, ref);

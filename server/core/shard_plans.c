@@ -41,6 +41,8 @@ void plans_replace(struct shard *shard, const struct plan_set *set) {
     shard->plans = set;
     for (uint32_t i = 0; i < PLANS_MAX; i++) {
         shard->plan_terms[i] = i < set->plan_count ? plan_term(shard, i) : TERM_NONE;
+        shard->plan_strict[i] =
+            i < set->plan_count && set->plans[i].durability == DURABILITY_STRICT;
     }
     for (uint32_t i = 0; i < PLANS_MAX; i++) {
         if (before[i] != TERM_NONE) {
@@ -62,6 +64,7 @@ enum reason plans_resolve_at(struct shard *shard, int32_t plan_at, struct wanted
     }
     wanted->term = *term;
     wanted->plan_at = plan_at;
+    wanted->strict = shard->plan_strict[plan_at];
     wanted->terms = &term_set_at(&shard->terms, *term)->terms;
     return REASON_NONE;
 }
@@ -100,6 +103,9 @@ enum reason plans_resolve(struct shard *shard, struct shard_slot *slot, const st
     wanted->terms = &wanted->inline_terms;
     wanted->term = TERM_NONE;
     wanted->plan_at = -1;
+    /* It has no plan to say so: the default plan speaks for it. */
+    int32_t default_at = shard->plans->default_at;
+    wanted->strict = default_at < 0 || shard->plan_strict[default_at];
     return REASON_NONE;
 }
 

@@ -74,6 +74,9 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
         shard->outstanding--;
     }
     slot->discard = true;
+    slot->refence = false;
+    slot->fence = 0;
+    held_fail(shard, slot, slot_refusal(slot), false);
     admin_slot_dropped(shard, slot);
     slot->cursor = 0;
     shard->rewrite_count -= slot->rewrite;
@@ -83,12 +86,14 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
 
 /* Everything that the slot has is in the store. */
 static bool slot_clean(const struct shard_slot *slot) {
-    return slot->op_id == 0 && slot->assigns == 0 && slot->dirty == 0 && slot->draining == 0 &&
-           slot->writing == 0 && !slot->rewrite;
+    return slot->op_id == 0 && slot->assigns == 0 && slot->marks == 0 && slot->dirty == 0 &&
+           slot->draining == 0 && slot->writing == 0 && !slot->rewrite;
 }
 
+/* After a write that was given up only a raised fence makes the next one safe, and the fence of a
+ * slot that is another's is not to be raised: what it still has stays unwritten. */
 void slot_settle(struct shard *shard, struct shard_slot *slot) {
-    if (slot->state == SLOT_RELEASING && !slot->discard && slot_clean(slot)) {
+    if (slot->state == SLOT_RELEASING && !slot->discard && (slot_clean(slot) || slot->refence)) {
         slot_drop(shard, slot);
     }
 }
@@ -105,6 +110,7 @@ static void slot_disown(struct shard *shard, struct shard_slot *slot) {
 
 void slots_own(struct shard *shard, const uint8_t *bits) {
     assert(shard->plans != NULL); /* records are read with the plan set: it comes first */
+    marks_settle(shard, bits, false);
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         struct shard_slot *slot = &shard->slots[i];
         bool wanted = (bits[i / 8] >> (i % 8) & 1) != 0;
@@ -134,6 +140,7 @@ static bool slot_can_reload(const struct shard_slot *slot) {
 }
 
 void slots_seal(struct shard *shard, const uint8_t *bits, bool reload) {
+    marks_settle(shard, bits, true);
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         struct shard_slot *slot = &shard->slots[i];
         bool sealed = (bits[i / 8] >> (i % 8) & 1) != 0;
@@ -164,8 +171,33 @@ static void slot_restart(struct shard *shard, struct shard_slot *slot) {
     slot_drop(shard, slot);
 }
 
+/* Of a slot that has its state and lost a write on the way. */
+static void fence_raised_again(struct shard *shard, struct shard_slot *slot,
+                               const struct shard_event *event) {
+    switch (event->stored.status) {
+    case SHARD_STORED_OK:
+        slot->fence = event->stored.fence;
+        slot->refence = false;
+        slot_ready(shard, slot);
+        break;
+    case SHARD_STORED_FENCED:
+        shard_notice_add(shard, SHARD_NOTICE_FENCED, shard_slot_at(shard, slot), (struct bytes){0},
+                         "a fence was refused: the slot has a newer owner");
+        slot_restart(shard, slot);
+        break;
+    case SHARD_STORED_FAILED:
+        snapshot_failed(shard, slot);
+        slot_settle(shard, slot);
+        break;
+    }
+}
+
 static void fence_raised(struct shard *shard, struct shard_slot *slot,
                          const struct shard_event *event) {
+    if (!state_loading(slot->state)) {
+        fence_raised_again(shard, slot, event);
+        return;
+    }
     if (event->stored.status != SHARD_STORED_OK) {
         slot_later(shard, slot);
         return;
@@ -247,11 +279,15 @@ void slots_store_lost(struct shard *shard) {
             event.stored.op_id = shard->slots[i].op_id;
             slot_stored(shard, &event);
         }
+        if (shard->slots[i].waiting.first != 0) {
+            snapshot_failed(shard, &shard->slots[i]);
+        }
     }
     admin_store_lost(shard);
 }
 
 void slots_stop(struct shard *shard) {
+    marks_settle(shard, NULL, true);
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         snapshot_hurry(shard, &shard->slots[i]);
     }
@@ -315,12 +351,18 @@ void slots_work(struct shard *shard) {
     work_starting(shard);
 }
 
+static bool slot_has_writes(const struct shard_slot *slot) {
+    return slot->marks != 0 || slot->dirty != 0 || slot->draining != 0 || slot->assigns > 0;
+}
+
 static void slot_emit(struct shard *shard, struct shard_slot *slot) {
     if (slot->op_id != 0 || slot->discard) {
         return;
     }
     if (!state_loading(slot->state)) {
-        if (slot->state != SLOT_ABSENT) {
+        if (slot->refence && slot->state != SLOT_RELEASING && slot_has_writes(slot)) {
+            shard_op_add(shard, slot, SHARD_OP_RAISE_FENCE);
+        } else if (slot->state != SLOT_ABSENT) {
             snapshot_emit(shard, slot);
             slot_settle(shard, slot);
         }

@@ -5,9 +5,13 @@
  * draining one: a snapshot under way, which goes out chunk by chunk, each as soon as the one before
  * is answered. What changes meanwhile is the next snapshot's. The outstanding chunk is the writing
  * list; a failed one goes back to the dirty list.
+ *
+ * A bucket whose mark takes wait for stands in the list of marks instead, which goes out with the
+ * next chunk: at once if none is outstanding.
  */
 #include <assert.h>
 
+#include "server/core/bucket.h"
 #include "server/core/shard_state.h"
 
 void snapshot_hurry(struct shard *shard, struct shard_slot *slot) {
@@ -21,7 +25,10 @@ void snapshot_hurry(struct shard *shard, struct shard_slot *slot) {
     }
 }
 
-static void entry_fill(struct shard *shard, const struct resident *resident, bool remove) {
+static void entry_fill(struct shard *shard, const struct shard_slot *slot, uint32_t ref,
+                       bool remove) {
+    const struct resident *resident = resident_at(&shard->arena, ref);
+    uint32_t ahead_tokens = mark_emitted(shard, slot, ref, remove);
     assert(shard->entry_count < SHARD_UPDATE_ENTRIES_MAX);
     struct shard_op_entry *entry = &shard->entries[shard->entry_count];
     shard->entry_count++;
@@ -40,6 +47,9 @@ static void entry_fill(struct shard *shard, const struct resident *resident, boo
     }
     record->tat_count = resident_limits(resident);
     memcpy(record->tats, resident->tats, record->tat_count * sizeof record->tats[0]);
+    for (uint32_t i = 0; i < record->tat_count && ahead_tokens > 0; i++) {
+        record->tats[i] = bucket_ahead(&term->terms.limits[i], record->tats[i], ahead_tokens);
+    }
 }
 
 /* Frees what was taken from a list if there is nothing to write of it: a ghost, or a full bucket
@@ -50,7 +60,9 @@ static bool nothing_to_write(struct shard *shard, struct shard_slot *slot, uint3
         arena_put(&shard->arena, ref);
         return true;
     }
-    if ((resident->state & RESIDENT_STORED) != 0 || !bucket_resident_full(shard, resident)) {
+    /* A result that is held may be of this bucket. */
+    if ((resident->state & RESIDENT_STORED) != 0 || slot->waiting.first != 0 ||
+        !bucket_resident_full(shard, resident)) {
         return false;
     }
     resident->state &= (uint8_t)~RESIDENT_DIRTY;
@@ -66,26 +78,34 @@ static void chunk_add(struct shard *shard, struct shard_slot *slot, uint32_t ref
     struct resident *resident = resident_at(&shard->arena, ref);
     bool full = bucket_resident_full(shard, resident);
     resident->state &= (uint8_t)~RESIDENT_DIRTY;
-    entry_fill(shard, resident, full);
+    entry_fill(shard, slot, ref, full);
     resident->state |= RESIDENT_WRITING | RESIDENT_STORED | (full ? RESIDENT_REMOVING : 0);
     resident->next = slot->writing;
     slot->writing = ref;
 }
 
+/* Moves up to `room` buckets of the list into the chunk; returns the room left. */
+static uint32_t chunk_fill(struct shard *shard, struct shard_slot *slot, uint32_t *list,
+                           uint32_t room) {
+    for (; room > 0 && *list != 0; room--) {
+        uint32_t ref = *list;
+        *list = resident_at(&shard->arena, ref)->next;
+        chunk_add(shard, slot, ref);
+        shard->listed_count++;
+    }
+    return room;
+}
+
 void snapshot_emit(struct shard *shard, struct shard_slot *slot) {
     assert(slot->writing == 0);
-    if (slot->draining == 0) {
+    if (slot->draining == 0 && slot->overdue) {
         slot->draining = slot->dirty;
         slot->dirty = 0;
         slot->overdue = false;
     }
     uint32_t first = shard->entry_count;
-    for (uint32_t i = 0; i < SHARD_WRITE_ENTRIES_MAX && slot->draining != 0; i++) {
-        uint32_t ref = slot->draining;
-        slot->draining = resident_at(&shard->arena, ref)->next;
-        chunk_add(shard, slot, ref);
-        shard->listed_count++;
-    }
+    uint32_t room = chunk_fill(shard, slot, &slot->marks, SHARD_WRITE_ENTRIES_MAX);
+    chunk_fill(shard, slot, &slot->draining, room);
     if (shard->entry_count > first) {
         struct shard_op *op = shard_op_add(shard, slot, SHARD_OP_WRITE);
         op->entries = &shard->entries[first];
@@ -94,7 +114,8 @@ void snapshot_emit(struct shard *shard, struct shard_slot *slot) {
              ref = resident_at(&shard->arena, ref)->next) {
             admin_bucket_emitted(shard, ref, op->op_id);
         }
-    } else if (slot->draining != 0 || slot->overdue) {
+        held_gate(shard, slot);
+    } else if (slot->marks != 0 || slot->draining != 0 || slot->overdue) {
         slot_ready(shard, slot);
     }
 }
@@ -128,18 +149,39 @@ static void written(struct shard *shard, struct shard_slot *slot, uint32_t ref, 
         return;
     }
     resident->state &= (uint8_t) ~(RESIDENT_WRITING | RESIDENT_REMOVING);
+    mark_stored(shard, ref, ok);
     if (ok && removing) {
         resident->state &= (uint8_t)~RESIDENT_STORED;
     }
     if (!ok || (resident->state & RESIDENT_DIRTY) != 0) {
+        bool urgent = ok && slot->waiting.first != 0;
+        uint32_t *list = urgent ? &slot->marks : &slot->dirty;
         resident->state |= RESIDENT_DIRTY;
-        resident->next = slot->dirty;
-        slot->dirty = ref;
+        resident->next = *list;
+        *list = ref;
+        mark_queued(shard, ref, urgent);
         return;
     }
     shard->counters.buckets_dirty--;
     if (removing) {
         bucket_remove(shard, slot, ref); /* unchanged since, so it is still full */
+    }
+}
+
+void snapshot_failed(struct shard *shard, struct shard_slot *slot) {
+    held_fail(shard, slot, REASON_STORE_AWAY, true);
+    while (slot->marks != 0) {
+        uint32_t ref = slot->marks;
+        struct resident *resident = resident_at(&shard->arena, ref);
+        slot->marks = resident->next;
+        resident->next = slot->dirty;
+        slot->dirty = ref;
+        if (!resident_is_ghost(resident)) {
+            mark_queued(shard, ref, false);
+        }
+    }
+    if (slot->state != SLOT_RELEASING) {
+        slot_later(shard, slot);
     }
 }
 
@@ -165,13 +207,16 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
         ref = next;
     }
     if (!ok) {
-        slot_later(shard, slot);
+        slot->refence = true;
+        snapshot_failed(shard, slot);
+        slot_settle(shard, slot);
         return;
     }
+    held_grant(shard, slot);
     if (slot->dirty != 0 && (shard->stopping || slot->state != SLOT_SERVING)) {
         slot->overdue = true;
     }
-    if (slot->draining != 0 || slot->overdue) {
+    if (slot->marks != 0 || slot->draining != 0 || slot->overdue) {
         slot_ready(shard, slot);
     }
     slot_settle(shard, slot);

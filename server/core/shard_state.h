@@ -8,6 +8,7 @@
 #ifndef SLUICE_SERVER_CORE_SHARD_STATE_H
 #define SLUICE_SERVER_CORE_SHARD_STATE_H
 
+#include "server/core/marks.h"
 #include "server/core/resident.h"
 #include "server/core/shard.h"
 #include "server/core/slot_queue.h"
@@ -23,6 +24,11 @@ enum slot_state {
     SLOT_RELEASING,
 };
 
+/* Indices into shard.held_pool; 0: none. */
+struct held_list {
+    uint32_t first, last;
+};
+
 struct shard_slot {
     struct table buckets;
     struct table keys; /* assignments */
@@ -34,6 +40,11 @@ struct shard_slot {
     /* Lists of buckets: changed; those of them that the snapshot under way has still to write;
      * those in the outstanding write. */
     uint32_t dirty, draining, writing;
+    /* Changed buckets whose record is to be written at once: takes wait for it, or soon would. */
+    uint32_t marks;
+    /* Takes whose results are held: until their bucket's record has been sent; until it has been
+     * acknowledged. In order. */
+    struct held_list waiting, gated;
     uint16_t assigns; /* ASSIGNs outstanding */
     uint8_t state;    /* enum slot_state */
     uint8_t op_kind;
@@ -44,6 +55,15 @@ struct shard_slot {
     bool discard;     /* RELEASING: nothing is to be written any more */
     bool rewrite;     /* its clean buckets are to be written again */
     bool backoff;     /* to wait a while before it is fenced again */
+    bool refence;     /* a write was given up: it may still come, and is to find a higher fence */
+};
+
+/* A take whose result is held. */
+struct held {
+    uint64_t token;
+    uint64_t cost_tokens;
+    uint32_t ref; /* its bucket */
+    uint32_t next;
 };
 
 /* An operator's request that waits for its write. */
@@ -66,7 +86,8 @@ struct shard {
 
     const struct plan_set *plans;   /* NULL: none has come yet */
     uint16_t plan_terms[PLANS_MAX]; /* of the terms in force; TERM_NONE: no room was left */
-    uint16_t nameless;              /* TERM_NAME of an assigned plan whose name found no room */
+    bool plan_strict[PLANS_MAX];
+    uint16_t nameless; /* TERM_NAME of an assigned plan whose name found no room */
 
     struct shard_slot *slots;
     uint16_t *queue_links;
@@ -74,6 +95,11 @@ struct shard {
     uint32_t loading_count; /* slots FENCING or LOADING */
     uint32_t next_op_id;
     uint32_t outstanding; /* operations, ASSIGNs included */
+
+    struct marks marks;
+    struct held *held_pool; /* 1 + SHARD_HELD_MAX; [0] is not used */
+    uint32_t held_free, held_used;
+    uint32_t held_made; /* entries of the pool that have ever been in use: the rest is not linked */
 
     uint64_t sweep_at_ns, sweep_cursor;
     uint32_t sweep_slot;
@@ -88,7 +114,10 @@ struct shard {
     /* The update under construction. */
     uint32_t result_count, op_count, entry_count, reply_count, notice_count;
     uint32_t listed_count; /* buckets taken from draining lists in this step */
+    uint32_t held_count, release_count;
     struct take_result results[TAKES_PER_REQUEST_MAX];
+    bool held[TAKES_PER_REQUEST_MAX];
+    struct shard_release *releases; /* SHARD_HELD_MAX */
     struct shard_op ops[SHARD_UPDATE_OPS_MAX];
     struct shard_op_entry entries[SHARD_UPDATE_ENTRIES_MAX];
     struct shard_admin_reply replies[SHARD_ADMIN_PENDING_MAX + 1];
@@ -120,6 +149,7 @@ void shard_notice_add(struct shard *shard, enum shard_notice_kind kind, uint16_t
 /* Terms that a request is to be decided under. */
 struct wanted {
     const struct terms *terms;
+    bool strict;
     uint16_t term;   /* TERM_NONE: inline, perhaps not interned */
     int32_t plan_at; /* -1: inline */
     struct terms inline_terms;
@@ -160,9 +190,10 @@ void bucket_tats_under(const struct shard *shard, const struct resident *residen
 uint32_t bucket_add(struct shard *shard, struct shard_slot *slot, uint64_t hash, struct bytes key,
                     uint16_t term, uint32_t limit_count, const struct tat tats[], uint8_t flags);
 
-/* Makes these times and terms the bucket's (ref 0: a new one) and marks it dirty. */
+/* Makes these times and terms the bucket's (*ref 0: a new one; it may be another afterwards).
+ * Whether and when the record has to follow is the caller's to say. */
 enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t hash,
-                          struct bytes key, uint32_t ref, const struct wanted *wanted,
+                          struct bytes key, uint32_t *ref, const struct wanted *wanted,
                           const struct tat tats[]);
 
 /* Puts the bucket under other terms. Returns its reference from now on, which the caller has to
@@ -172,12 +203,74 @@ uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32
 
 bool bucket_resident_full(const struct shard *shard, const struct resident *resident);
 
+/* Its record has to be written, with the slot's next snapshot. */
 void bucket_mark_dirty(struct shard *shard, struct shard_slot *slot, uint32_t ref);
+
+/* At once. */
+void bucket_mark_urgent(struct shard *shard, struct shard_slot *slot, uint32_t ref);
 
 /* Frees a bucket that stands in no list: out of the table and memory, or (after the table has let
  * it go) of memory only. */
 void bucket_remove(struct shard *shard, struct shard_slot *slot, uint32_t ref);
 void bucket_free(struct shard *shard, uint32_t ref);
+
+/* --- shard_mark.c: what is granted and what the store has ---------------------------------- */
+
+/* When a take may be answered. */
+enum cover {
+    COVER_NONE,      /* when a record that is still to be sent is acknowledged */
+    COVER_IN_FLIGHT, /* when the one under way is */
+    COVER_ACKNOWLEDGED,
+};
+
+struct covered {
+    enum cover cover;
+    uint32_t moved_tokens; /* that the bucket comes nearer to its mark */
+    struct mark *mark;     /* or NULL */
+};
+
+/* Of a granted take that would change the bucket (ref 0: new) from `before`. */
+struct covered mark_cover(const struct shard *shard, uint64_t hash, uint32_t ref,
+                          const struct wanted *wanted, const struct tat before[],
+                          uint64_t cost_tokens);
+
+/* The take was committed. */
+void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uint32_t ref,
+                const struct wanted *wanted, const struct covered *covered);
+
+/* Tokens that the bucket's record is to be ahead, now that it is being written. */
+uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32_t ref,
+                      bool removing);
+void mark_stored(struct shard *shard, uint32_t ref, bool ok);
+
+/* Whether it stands in its slot's list of marks. */
+void mark_queued(struct shard *shard, uint32_t ref, bool queued);
+bool mark_is_queued(const struct shard *shard, uint32_t ref);
+
+/* The bucket got other terms, or another place, or is no more. */
+void mark_moved(struct shard *shard, uint32_t from, uint32_t to);
+void mark_gone(struct shard *shard, uint32_t ref);
+
+/* Buckets whose records are ahead of them, of slots whose bit is `bit` (bits NULL: of all), are to
+ * be written as they are. */
+void marks_settle(struct shard *shard, const uint8_t *bits, bool bit);
+
+/* The store may have lost records: no lead counts any more. */
+void marks_forget(struct shard *shard);
+
+/* Keeps a take's result back. */
+bool held_room(const struct shard *shard);
+void held_add(struct shard *shard, struct shard_slot *slot, enum cover cover,
+              const struct shard_item *item, uint32_t ref);
+
+/* The write that has just been made up covers those whose buckets are in it. */
+void held_gate(struct shard *shard, struct shard_slot *slot);
+/* It was acknowledged. */
+void held_grant(struct shard *shard, struct shard_slot *slot);
+/* Nothing that the slot holds back will be granted. `refund`: the buckets get it back. */
+void held_fail(struct shard *shard, struct shard_slot *slot, enum reason reason, bool refund);
+
+void held_bucket_moved(struct shard *shard, uint32_t from, uint32_t to);
 
 /* --- shard_take.c, shard_load.c ------------------------------------------------------------ */
 
@@ -228,6 +321,10 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
 /* While the store is away: looks at up to `bound` buckets of the dirty list and lets go of those
  * that have refilled and were never written. Less than `bound` looked at: that was all. */
 uint32_t snapshot_thin(struct shard *shard, struct shard_slot *slot, uint32_t bound);
+
+/* The store does not take the slot's writes for now: nothing is held back any longer, and what was
+ * to be written at once is written with the next snapshot. */
+void snapshot_failed(struct shard *shard, struct shard_slot *slot);
 
 /* Everything dirty goes out as soon as the store answers. */
 void snapshot_hurry(struct shard *shard, struct shard_slot *slot);

@@ -100,6 +100,7 @@ void sweep_rewrite_start(struct shard *shard) {
     }
     shard->rewrite_slot = 0;
     shard->rewrite_cursor = 0;
+    marks_forget(shard);
 }
 
 static bool rewrite_visit(void *ctx, uint32_t *ref) {
@@ -179,6 +180,7 @@ static uint32_t reclaim_table(struct sweep *sweep, struct table *table, table_vi
 uint32_t sweep_reclaim(struct shard *shard, struct shard_slot *slot, uint32_t budget) {
     struct sweep sweep = {.shard = shard, .slot = slot};
     budget = reclaim_list(shard, &slot->dirty, budget);
+    budget = reclaim_list(shard, &slot->marks, budget);
     budget = reclaim_list(shard, &slot->draining, budget);
     budget = reclaim_list(shard, &slot->writing, budget);
     if (budget > 0) {

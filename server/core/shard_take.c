@@ -30,7 +30,7 @@ static void take_count(struct shard *shard, const struct shard_item *item, bool 
 
 static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
                                const struct shard_item *item, uint64_t hash,
-                               struct take_result *result) {
+                               struct take_result *result, bool *held) {
     enum reason reason = shard->stopping ? REASON_STOPPING : slot_refusal(slot);
     if (reason != REASON_NONE) {
         return reason;
@@ -56,7 +56,31 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
     if (memcmp(before, after, wanted.terms->limit_count * sizeof after[0]) == 0) {
         return REASON_NONE;
     }
-    return bucket_commit(shard, slot, hash, item->take.key, ref, &wanted, after);
+    bool spends = item->verb == VERB_TAKE;
+    struct covered covered = {.cover = COVER_ACKNOWLEDGED};
+    if (spends) {
+        covered = mark_cover(shard, hash, ref, &wanted, before, item->take.cost_tokens);
+    }
+    *held = wanted.strict && covered.cover != COVER_ACKNOWLEDGED;
+    if (*held && !shard->store_up) {
+        return REASON_STORE_AWAY;
+    }
+    if (*held && !held_room(shard)) {
+        return REASON_QUEUE_FULL;
+    }
+    reason = bucket_commit(shard, slot, hash, item->take.key, &ref, &wanted, after);
+    if (reason != REASON_NONE) {
+        return reason;
+    }
+    if (!spends) {
+        bucket_mark_dirty(shard, slot, ref);
+        return REASON_NONE;
+    }
+    mark_taken(shard, slot, hash, ref, &wanted, &covered);
+    if (*held) {
+        held_add(shard, slot, covered.cover, item, ref);
+    }
+    return REASON_NONE;
 }
 
 void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t count) {
@@ -81,12 +105,16 @@ void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t 
         for (uint32_t i = 0; i < group; i++) {
             const struct shard_item *item = &items[base + i];
             struct take_result *result = &shard->results[base + i];
-            enum reason reason = take_decide(shard, slots[i], item, hashes[i], result);
+            bool *held = &shard->held[base + i];
+            *held = false;
+            enum reason reason = take_decide(shard, slots[i], item, hashes[i], result, held);
             if (reason != REASON_NONE) {
+                *held = false;
                 take_fail(shard, result, reason);
             } else {
                 take_count(shard, item, result->allowed);
                 slots[i]->takes++;
+                shard->held_count += *held;
             }
         }
     }

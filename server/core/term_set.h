@@ -13,7 +13,8 @@
 #include "proto/plan.h"
 #include "server/core/memory.h"
 
-#define TERM_NONE UINT16_MAX
+/* The largest number that 13 bits hold: a resident has no more for it. */
+#define TERM_NONE 0x1fffu
 
 enum term_kind {
     TERM_FREE,

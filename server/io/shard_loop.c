@@ -98,8 +98,9 @@ static void update_perform(struct shard_loop *loop, const struct shard_update *u
     }
     store_turn(loop->store);
     if (update->result_count > 0) {
-        shard_requests_answer(loop, update->results);
+        shard_requests_answer(loop, update->results, update->held_count > 0 ? update->held : NULL);
     }
+    shard_requests_release(loop, update->releases, update->release_count);
     for (uint32_t i = 0; i < update->admin_reply_count; i++) {
         struct node_message *message = message_to_node(loop, NODE_MESSAGE_ADMIN);
         message->token = update->admin_replies[i].token;
@@ -279,10 +280,12 @@ struct shard_loop *shard_loop_open(const struct shard_loop_options *options, cha
                                    size_t why_size) {
     struct shard_loop *loop = calloc(1, sizeof *loop);
     if (loop == NULL || (loop->reply = malloc(REPLY_BYTES_MAX)) == NULL ||
+        (loop->held = held_replies_create()) == NULL ||
         (loop->state = cluster_state_create()) == NULL || uv_loop_init(&loop->loop) != 0) {
         snprintf(why, why_size, "no memory for a shard");
         if (loop != NULL) {
             free(loop->reply);
+            held_replies_destroy(loop->held);
             cluster_state_release(loop->state);
         }
         free(loop);
@@ -366,6 +369,7 @@ void shard_loop_join(struct shard_loop *loop) {
         shard_destroy(loop->shard);
     }
     cluster_state_release(loop->state);
+    held_replies_destroy(loop->held);
     free(loop->reply);
     free(loop);
 }

@@ -3,6 +3,7 @@
 #define SLUICE_SERVER_IO_SHARD_LOOP_IMPL_H
 
 #include "proto/reply.h"
+#include "server/io/shard_held.h"
 #include "server/io/shard_loop.h"
 #include "server/io/store.h"
 
@@ -11,6 +12,7 @@ struct turn_request {
     struct endpoint_caller caller;
     uint32_t msgid;
     bool is_many;
+    uint32_t id;           /* for results that are held */
     uint32_t first, count; /* its items */
 };
 
@@ -47,8 +49,9 @@ struct shard_loop {
     struct shard_item items[TAKES_PER_REQUEST_MAX];
     uint32_t item_count;
     struct take takes[TAKES_PER_REQUEST_MAX];          /* scratch for decoding */
-    struct take_result refused[TAKES_PER_REQUEST_MAX]; /* before the first map */
-    uint8_t *reply;                                    /* REPLY_BYTES_MAX */
+    struct take_result refused[TAKES_PER_REQUEST_MAX]; /* when the shard is not asked */
+    struct held_replies *held;
+    uint8_t *reply; /* REPLY_BYTES_MAX */
 };
 
 /* Feeds the shard one event and performs its update. */
@@ -60,7 +63,13 @@ uint64_t shard_loop_age_ms(const struct shard_loop *loop);
 /* The endpoint's handler. */
 struct endpoint_handler shard_requests_handler(struct shard_loop *loop);
 
-/* Answers the requests of the turn with the results of their items, in order. */
-void shard_requests_answer(struct shard_loop *loop, const struct take_result *results);
+/* Answers the requests of the turn with the results of their items, in order. Those with a result
+ * that is held (`held` NULL: none) are kept back. */
+void shard_requests_answer(struct shard_loop *loop, const struct take_result *results,
+                           const bool *held);
+
+/* Answers what was kept back and now may go. */
+void shard_requests_release(struct shard_loop *loop, const struct shard_release *releases,
+                            uint32_t count);
 
 #endif

@@ -1,6 +1,7 @@
 /* The shard's endpoint: requests decoded, decided together once a turn, answered. */
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "proto/cluster_view.h"
 #include "proto/map_codec.h"
@@ -24,6 +25,16 @@ static void error_send(struct shard_loop *loop, const struct endpoint_caller *ca
 
 /* --- answers ------------------------------------------------------------------------------- */
 
+/* Where the slot is now, for MOVED. */
+static void moved_fill(const struct shard_loop *loop, struct slot slot, struct moved *moved) {
+    const struct map *map = &loop->state->map;
+    struct shard_id owner = map_owner(map, slot);
+    *moved = (struct moved){.slot = slot, .epoch = map->epoch};
+    if (owner.index < map->shard_count) {
+        moved->endpoint = endpoint_name_bytes(&map->shards[owner.index].endpoint);
+    }
+}
+
 /* Spells out an error result of the shard: message, and where the slot moved. */
 static void fault_of_result(struct shard_loop *loop, const struct take_result *result,
                             const struct take *take, struct fault *fault, struct moved *moved) {
@@ -35,13 +46,7 @@ static void fault_of_result(struct shard_loop *loop, const struct take_result *r
     }
     memset(moved, 0, sizeof *moved);
     if (result->code == CODE_MOVED) {
-        const struct map *map = &loop->state->map;
-        moved->slot = slot_of_hash(key_hash(take->key), map->slot_count);
-        moved->epoch = map->epoch;
-        struct shard_id owner = map_owner(map, moved->slot);
-        if (owner.index < map->shard_count) {
-            moved->endpoint = endpoint_name_bytes(&map->shards[owner.index].endpoint);
-        }
+        moved_fill(loop, slot_of_hash(key_hash(take->key), loop->state->map.slot_count), moved);
     }
 }
 
@@ -57,8 +62,31 @@ static void element_write(struct shard_loop *loop, struct writer *writer,
     error_write(writer, &fault, result->code == CODE_MOVED ? &moved : NULL);
 }
 
+/* The reply stands in loop->reply: kept back until its held results are released. */
+static bool request_keep(struct shard_loop *loop, const struct turn_request *request,
+                         uint32_t held_count, struct bytes reply) {
+    struct slot slots[TAKES_PER_REQUEST_MAX];
+    for (uint32_t i = 0; i < request->count; i++) {
+        slots[i] = slot_of_hash(key_hash(loop->items[request->first + i].take.key),
+                                loop->state->map.slot_count);
+    }
+    struct held_request held = {.caller = request->caller,
+                                .msgid = request->msgid,
+                                .is_many = request->is_many,
+                                .count = request->count,
+                                .held_count = held_count};
+    return held_replies_keep(loop->held, request->id, &held, reply, slots);
+}
+
 static void request_answer(struct shard_loop *loop, const struct turn_request *request,
-                           const struct take_result *results) {
+                           const struct take_result *results, const bool *held) {
+    uint32_t held_count = 0;
+    for (uint32_t i = 0; held != NULL && i < request->count; i++) {
+        held_count += held[request->first + i];
+    }
+    if (held_count == 0) {
+        held_replies_give_back(loop->held, request->id);
+    }
     struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
     const struct take_result *first = &results[request->first];
     if (!request->is_many && first->code != CODE_OK) {
@@ -76,24 +104,93 @@ static void request_answer(struct shard_loop *loop, const struct turn_request *r
     for (uint32_t i = 0; i < request->count; i++) {
         element_write(loop, &writer, &first[i], &loop->items[request->first + i].take);
     }
+    assert(!writer.overflow);
+    if (held_count == 0) {
+        reply_send(loop, &request->caller, &writer);
+    } else if (!request_keep(loop, request, held_count, writer_bytes(&writer))) {
+        struct fault fault;
+        fault_set(&fault, CODE_OVERLOADED, "this shard has no memory for a reply");
+        error_send(loop, &request->caller, true, request->msgid, &fault, NULL);
+    }
+}
+
+void shard_requests_answer(struct shard_loop *loop, const struct take_result *results,
+                           const bool *held) {
+    for (uint32_t i = 0; i < loop->request_count; i++) {
+        request_answer(loop, &loop->requests[i], results, held);
+    }
+}
+
+/* --- answers that were kept back ----------------------------------------------------------- */
+
+static void failure_spell(const struct shard_loop *loop, const struct held_failure *failure,
+                          struct fault *fault, struct moved *moved) {
+    fault_set(fault, reason_code(failure->reason), "%s", reason_text(failure->reason));
+    moved_fill(loop, failure->slot, moved);
+}
+
+static int failure_order(const void *a, const void *b) {
+    return (int)((const struct held_failure *)a)->item -
+           (int)((const struct held_failure *)b)->item;
+}
+
+/* The reply as it was kept, with errors in the places of what was not granted after all. */
+static void failures_send(struct shard_loop *loop, struct held_ready *ready) {
+    const struct held_request *request = &ready->request;
+    struct fault fault;
+    struct moved moved;
+    if (!request->is_many) {
+        failure_spell(loop, &ready->failures[0], &fault, &moved);
+        error_send(loop, &request->caller, true, request->msgid, &fault,
+                   fault.code == CODE_MOVED ? &moved : NULL);
+        return;
+    }
+    qsort(ready->failures, ready->failure_count, sizeof ready->failures[0], failure_order);
+    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
+    reply_write_head(&writer, request->msgid);
+    write_array(&writer, request->count);
+    struct reader elements =
+        reader_of(bytes_of(ready->reply.data + writer.size, ready->reply.size - writer.size));
+    for (uint32_t i = 0, failed = 0; i < request->count; i++) {
+        struct bytes element;
+        bool read = read_any(&elements, &element);
+        assert(read);
+        if (failed < ready->failure_count && ready->failures[failed].item == i) {
+            failure_spell(loop, &ready->failures[failed], &fault, &moved);
+            error_write(&writer, &fault, fault.code == CODE_MOVED ? &moved : NULL);
+            failed++;
+        } else {
+            write_encoded(&writer, element);
+        }
+    }
     reply_send(loop, &request->caller, &writer);
 }
 
-void shard_requests_answer(struct shard_loop *loop, const struct take_result *results) {
-    for (uint32_t i = 0; i < loop->request_count; i++) {
-        request_answer(loop, &loop->requests[i], results);
+void shard_requests_release(struct shard_loop *loop, const struct shard_release *releases,
+                            uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct held_ready ready;
+        if (!held_replies_release(loop->held, &releases[i], &ready)) {
+            continue;
+        }
+        if (ready.failure_count == 0) {
+            endpoint_reply(loop->endpoint, &ready.request.caller, ready.reply);
+        } else {
+            failures_send(loop, &ready);
+        }
+    }
+    if (count > 0) {
+        endpoint_flush(loop->endpoint);
     }
 }
 
 /* --- the turn ------------------------------------------------------------------------------ */
 
-/* Before the first map there is no shard: nobody can decide. */
-static void turn_refuse(struct shard_loop *loop) {
+static void turn_refuse(struct shard_loop *loop, enum reason reason) {
     for (uint32_t i = 0; i < loop->item_count; i++) {
-        loop->refused[i] =
-            (struct take_result){.code = reason_code(REASON_NO_MAP), .reason = REASON_NO_MAP};
+        loop->refused[i] = (struct take_result){.code = reason_code(reason), .reason = reason};
     }
-    shard_requests_answer(loop, loop->refused);
+    shard_requests_answer(loop, loop->refused, NULL);
 }
 
 static void turn_decide(struct shard_loop *loop) {
@@ -101,7 +198,9 @@ static void turn_decide(struct shard_loop *loop) {
         return;
     }
     if (loop->shard == NULL) {
-        turn_refuse(loop);
+        turn_refuse(loop, REASON_NO_MAP); /* there is no shard before the first map */
+    } else if (!held_replies_room(loop->held)) {
+        turn_refuse(loop, REASON_QUEUE_FULL);
     } else {
         struct shard_event event = {.kind = SHARD_EVENT_TAKES};
         event.takes.items = loop->items;
@@ -122,6 +221,7 @@ static void turn_add(struct shard_loop *loop, const struct endpoint_caller *call
     *added = (struct turn_request){.caller = *caller,
                                    .msgid = request->msgid,
                                    .is_many = request->method == METHOD_TAKE_MANY,
+                                   .id = held_replies_id(loop->held),
                                    .first = loop->item_count,
                                    .count = count};
     for (uint32_t i = 0; i < count; i++) {
@@ -129,6 +229,7 @@ static void turn_add(struct shard_loop *loop, const struct endpoint_caller *call
         item->verb = request->method == METHOD_PEEK     ? VERB_PEEK
                      : request->method == METHOD_REFUND ? VERB_REFUND
                                                         : VERB_TAKE;
+        item->token = held_token(added->id, i);
         item->take = loop->takes[i];
     }
 }

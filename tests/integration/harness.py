@@ -58,6 +58,8 @@ PLANS = {
     ],
 }
 
+RELAXED_PLANS = dict(PLANS, plans=[dict(plan, durability="relaxed") for plan in PLANS["plans"]])
+
 
 def say(text):
     """A key figure of a test: run.py shows these lines."""

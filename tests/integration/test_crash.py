@@ -12,7 +12,7 @@ import unittest
 
 import msgpack
 
-from harness import (QUICK, SLOW, SMOKE, SNAPSHOT_S, Cluster, Node, metronome, say,
+from harness import (QUICK, RELAXED_PLANS, SLOW, SMOKE, SNAPSHOT_S, Cluster, Node, metronome, say,
                      wait_for)
 from load import Load
 from sp_client import Connection, Take
@@ -68,7 +68,7 @@ class CrashTest(unittest.TestCase):
         self.cluster.__exit__(None, None, None)
 
     def test_kill_node_under_load(self):
-        cluster = self.open_cluster(nodes=2)
+        cluster = self.open_cluster(nodes=2, plans=RELAXED_PLANS)
         before = spend(cluster, self.keys, seed=1)
         wait_stored(cluster, len(self.keys))
         dead = cluster.nodes[0]
@@ -193,7 +193,7 @@ class CrashTest(unittest.TestCase):
 
     def test_kill_redis(self):
         """Nodes go on from memory without the store, connect again, and write what they owe."""
-        cluster = self.open_cluster(nodes=2)
+        cluster = self.open_cluster(nodes=2, plans=RELAXED_PLANS)
         keys = self.keys[:max(1000, KEY_COUNT // 10)]
         before = spend(cluster, keys, seed=4)
         busy = [b"busy-%04d" % i for i in range(500)]
@@ -270,7 +270,7 @@ class CrashTest(unittest.TestCase):
 
     def test_sigterm_without_the_store_says_so(self):
         """Exit code 3, in time, and a log line: some buckets could not be written."""
-        cluster = self.open_cluster(nodes=1, node_args=["--stop-timeout", "1s"])
+        cluster = self.open_cluster(nodes=1, plans=RELAXED_PLANS, node_args=["--stop-timeout", "1s"])
         cluster.redis.kill9()
         spend(cluster, self.keys[:1000], seed=7)
         metronome().reset()

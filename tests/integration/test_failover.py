@@ -13,8 +13,6 @@ from move_tools import (DEGRADED, Proxy, events, halt, key_of_each_slot, newest_
 from sp_client import connect_when_up
 from test_move import BURST, TTL_S, MovingTest, lease_args
 
-# Beyond its interval a write may take so long here, where tests share two processors.
-WRITE_S = 0.2 * SLOW
 
 
 class FailoverTest(MovingTest):
@@ -47,16 +45,15 @@ class FailoverTest(MovingTest):
         late = [sent for sent, _, _, outcome in load.records if outcome == DEGRADED]
         return max(late) - since if late else 0.0
 
-    def check_all_but(self, load, lost):
-        """Only answers by policy, and only grants within `lost` may have been forgotten."""
+    def check_bound(self, load):
+        """Nothing but answers by policy, and no grant was forgotten: the plans are strict."""
         self.assertEqual(load.error_codes, {})
         self.assertEqual(load.reconnects, 0)
-        self.assertEqual(over_bound(load.records, BURST, lost), [])
+        self.assertEqual(over_bound(load.records, BURST), [])
 
     def test_killed_under_load_and_taken_over(self):
         cluster = self.open_calm()
         before = self.spent()
-        cluster.wait_written()
         load = self.start_load()
         time.sleep(0.7)
         mine, at = self.keys_of("n3"), time.monotonic()
@@ -65,7 +62,7 @@ class FailoverTest(MovingTest):
             took_s = wait_answered(cluster, mine, at, 10, connection=probe)
         time.sleep(0.3)
         load.stop()
-        self.check_all_but(load, [(at - SNAPSHOT_S - WRITE_S - self.slack_s(), at + 0.1)])
+        self.check_bound(load)
         say("a node of three was killed under %.0f takes/s: its %d slots answer %.2f s later (lease "
             "%.1f s); the last take by policy was sent after %.2f s; %d by policy in all" %
             (load.rate, len(mine), took_s, TTL_S, self.last_by_policy(load, at),
@@ -88,7 +85,6 @@ class FailoverTest(MovingTest):
         cluster = self.open_cluster(nodes=3, node_args=["--lease-ttl", "5s"])
         self.keys = key_of_each_slot(1024)
         before = self.spent()
-        cluster.wait_written()
         load = self.start_load()
         time.sleep(0.5)
         owners, mine = newest_map(cluster)["owners"], self.keys_of("n2")
@@ -99,8 +95,7 @@ class FailoverTest(MovingTest):
         cluster.nodes[1].start()
         took_s = wait_answered(cluster, mine, at, 10)
         load.stop()
-        self.check_all_but(load, [(killed_at - SNAPSHOT_S - WRITE_S - self.slack_s(),
-                                   killed_at + 0.1)])
+        self.check_bound(load)
         say("killed, and started again within its lease: its %d slots answer %.0f ms after its "
             "start" % (len(mine), took_s * 1000))
         self.assertLess(took_s, 0.5 + self.slack_s())
@@ -132,7 +127,6 @@ class FailoverTest(MovingTest):
     def test_asleep_for_longer_than_its_lease(self):
         cluster = self.open_calm()
         before = self.spent()
-        cluster.wait_written()
         load = self.start_load()
         time.sleep(0.5)
         zombie, mine = cluster.nodes[0], self.keys_of("n1")
@@ -149,7 +143,7 @@ class FailoverTest(MovingTest):
             (s for s in [self.writes_of(zombie)] if s["slots_owned"] == 0), None))
         time.sleep(2 * SNAPSHOT_S)
         load.stop()
-        self.check_all_but(load, [(at - SNAPSHOT_S - WRITE_S - self.slack_s(), at + 0.1)])
+        self.check_bound(load)
         # Had a write of it been accepted, a key would stand lower than its owner left it.
         self.assertEqual(cluster.levels(self.keys, "slow"), before)
         self.assertEqual(zombie.log().count(b"Assertion"), 0)
@@ -178,7 +172,6 @@ class FailoverTest(MovingTest):
         self.keys = key_of_each_slot(1024)
         time.sleep(3.2 * TTL_S)
         before = self.spent()
-        cluster.wait_written()
         mine = self.keys_of("n3")
         load = self.start_load()
         time.sleep(0.3)
@@ -193,9 +186,7 @@ class FailoverTest(MovingTest):
         time.sleep(2 * SNAPSHOT_S)
         load.stop()
         self.assertEqual(load.error_codes, {})
-        # What it granted without the store from the cut on is forgotten: the relaxed promise.
-        self.assertEqual(over_bound(load.records, BURST, [
-            (at - SNAPSHOT_S - WRITE_S - self.slack_s(), at + over_s + 0.5)]), [])
+        self.assertEqual(over_bound(load.records, BURST), [])
         self.assertEqual(cluster.levels(self.keys, "slow"), before)
         say("cut off from Redis alone: taken over after %.2f s, all slots answer for sure after %.2f s; "
             "%d takes by policy of %d; let in again it answers MOVED %.0f ms later" %

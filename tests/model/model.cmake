@@ -14,3 +14,10 @@ foreach(fault refused-writes lost-write lost-delete late-write)
     add_test(NAME model_shard_finds_${fault} COMMAND test_model_shard --plant ${fault})
     set_tests_properties(model_shard_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
 endforeach()
+sluice_test(model_strict
+    SOURCES ${dir}/model_strict.c ${dir}/model.c ${dir}/../unit/shard_fixture.c
+    LINK sluice_server_core)
+foreach(fault early-answer lost-write late-write crash-at-stop)
+    add_test(NAME model_strict_finds_${fault} COMMAND test_model_strict --plant ${fault})
+    set_tests_properties(model_strict_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
+endforeach()

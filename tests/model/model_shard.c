@@ -59,7 +59,7 @@ static struct record *stored_record(const struct oracle_key *key, struct record 
     return stored == NULL ? NULL : record_of(bytes_of(stored->value, stored->value_size), record);
 }
 
-/* The slot's fence has been raised: from here on the store has what will be loaded. */
+/* The slot is being read, under a fence of its own. */
 static void key_loaded(struct oracle_key *key, uint16_t slot_at) {
     struct record room;
     const struct record *record = stored_record(key, &room);
@@ -110,7 +110,7 @@ static void write_acknowledged(const struct held_op *op) {
 }
 
 static bool on_apply(struct fixture *f, const struct held_op *op) {
-    if (op->kind == SHARD_OP_RAISE_FENCE) {
+    if (op->kind == SHARD_OP_LOAD_KEYS && op->cursor == 0) {
         for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
             if (fixture_slot(&fixture, oracle.keys[i].text).index == op->slot.index) {
                 key_loaded(&oracle.keys[i], op->slot.index);

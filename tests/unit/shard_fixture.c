@@ -60,6 +60,8 @@ void fixture_put(struct fixture *fixture, struct bytes key, struct bytes value,
         }
         stored = &fixture->records[fixture->record_count];
         fixture->record_count++;
+        fixture->record_serial++;
+        stored->serial = fixture->record_serial;
     }
     stored->is_assignment = is_assignment;
     stored->slot = slot_of_hash(key_hash(key), fixture->options.slot_count);
@@ -107,21 +109,27 @@ static void store_apply(struct fixture *fixture, const struct held_op *op) {
 static uint32_t store_page(struct fixture *fixture, const struct held_op *op,
                            struct shard_stored_pair pairs[FIXTURE_PAGE], uint64_t *cursor) {
     uint32_t count = 0;
-    bool is_assignment = op->kind == SHARD_OP_LOAD_KEYS;
-    *cursor = 0;
-    for (uint64_t i = op->cursor; i < fixture->record_count; i++) {
+    bool is_assignment = op->kind == SHARD_OP_LOAD_KEYS, more = false;
+    const struct stored *page[FIXTURE_PAGE + 1];
+    for (uint32_t i = 0; i < fixture->record_count; i++) {
         const struct stored *stored = &fixture->records[i];
-        if (stored->is_assignment != is_assignment || stored->slot.index != op->slot.index) {
+        if (stored->is_assignment != is_assignment || stored->slot.index != op->slot.index ||
+            stored->serial <= op->cursor) {
             continue;
         }
-        if (count == FIXTURE_PAGE) {
-            *cursor = i;
-            return count;
+        uint32_t at = count;
+        for (; at > 0 && page[at - 1]->serial > stored->serial; at--) {
+            page[at] = page[at - 1];
         }
-        pairs[count].key = bytes_of(stored->key, stored->key_size);
-        pairs[count].value = bytes_of(stored->value, stored->value_size);
-        count++;
+        page[at] = stored;
+        more = more || count == FIXTURE_PAGE;
+        count += count < FIXTURE_PAGE;
     }
+    for (uint32_t i = 0; i < count; i++) {
+        pairs[i].key = bytes_of(page[i]->key, page[i]->key_size);
+        pairs[i].value = bytes_of(page[i]->value, page[i]->value_size);
+    }
+    *cursor = more ? page[count - 1]->serial : 0;
     return count;
 }
 
@@ -184,6 +192,9 @@ static void step(struct fixture *fixture, struct shard_event *event) {
     assert(update->wake_at_ns != 0);
     fixture->wake_at_ns = update->wake_at_ns;
     fixture->stopped = update->stopped;
+    if (fixture->on_update != NULL) {
+        fixture->on_update(fixture, update);
+    }
 }
 
 void fixture_answer(struct fixture *fixture, enum shard_stored_status status) {
@@ -199,9 +210,18 @@ void fixture_answer(struct fixture *fixture, enum shard_stored_status status) {
     event.stored.op_id = op.op_id;
     event.stored.status = status;
     uint64_t *fence = &fixture->fences[op.slot.index];
+    bool lingers = false;
     bool writes = op.kind == SHARD_OP_WRITE || op.kind == SHARD_OP_ASSIGN;
     if (status == SHARD_STORED_OK && writes && *fence > op.fence) {
         event.stored.status = SHARD_STORED_FENCED;
+    } else if (status == SHARD_STORED_OK && op.kind == SHARD_OP_RAISE_FENCE && op.fence != 0 &&
+               *fence > op.fence) {
+        event.stored.status = SHARD_STORED_FENCED;
+    } else if (status == SHARD_STORED_FAILED && writes && fixture->fail_lingers &&
+               fixture->lingering_count < 16) {
+        lingers = true;
+        fixture->lingering[fixture->lingering_count] = op;
+        fixture->lingering_count++;
     } else if (status == SHARD_STORED_FAILED && fixture->fail_applies && *fence <= op.fence) {
         store_apply(fixture, &op);
     } else if (status == SHARD_STORED_OK) {
@@ -217,7 +237,20 @@ void fixture_answer(struct fixture *fixture, enum shard_stored_status status) {
         }
     }
     step(fixture, &event);
-    free(op.entries);
+    if (!lingers) {
+        free(op.entries);
+    }
+}
+
+void fixture_linger(struct fixture *fixture) {
+    for (uint32_t i = 0; i < fixture->lingering_count; i++) {
+        struct held_op *op = &fixture->lingering[i];
+        if (fixture->fences[op->slot.index] <= op->fence || fixture->fence_ignored) {
+            store_apply(fixture, op);
+        }
+        free(op->entries);
+    }
+    fixture->lingering_count = 0;
 }
 
 void fixture_answer_all(struct fixture *fixture) {
@@ -257,6 +290,7 @@ void fixture_step(struct fixture *fixture, struct shard_event *event) {
     if (answered) {
         fixture->update.results = results;
         fixture->update.result_count = update.result_count;
+        fixture->update.held_count = update.held_count;
     }
 }
 
@@ -317,7 +351,11 @@ void fixture_plans(struct fixture *fixture, const struct fixture_plan *plans, ui
     struct plan_set *next = malloc(sizeof *next);
     plan_set_init(wanted);
     for (uint32_t i = 0; i < count; i++) {
-        struct plan plan = {.name = name_of(bytes_of_text(plans[i].name)), .generation_count = 1};
+        struct plan plan = {.name = name_of(bytes_of_text(plans[i].name)),
+                            .generation_count = 1,
+                            .durability = strncmp(plans[i].name, "strict", 6) == 0
+                                              ? DURABILITY_STRICT
+                                              : DURABILITY_RELAXED};
         plan.generations[0].generation = 1;
         plan.generations[0].terms.limit_count = plans[i].limit_count;
         memcpy(plan.generations[0].terms.limits, plans[i].limits, sizeof plans[i].limits);
@@ -356,6 +394,7 @@ void fixture_open_bare(struct fixture *fixture, const struct fixture_options *op
     fixture->now_ns = UINT64_C(1700000000) * SECOND;
     fixture->options = (struct shard_options){
         .slot_count = chosen.slot_count != 0 ? chosen.slot_count : 4,
+        .mark_count = chosen.mark_count,
         .snapshot_interval_ns =
             chosen.snapshot_interval_ns != 0 ? chosen.snapshot_interval_ns : 100 * MS,
         .memory_bytes_max = chosen.memory_bytes_max != 0 ? chosen.memory_bytes_max : 64u << 20,
@@ -395,6 +434,9 @@ void fixture_crash(struct fixture *fixture) {
 
 void fixture_close(struct fixture *fixture) {
     held_forget(fixture);
+    for (uint32_t i = 0; i < fixture->lingering_count; i++) {
+        free(fixture->lingering[i].entries);
+    }
     shard_destroy(fixture->shard);
     assert(fixture->heap_bytes == 0);
     free(fixture->held);

@@ -23,6 +23,7 @@
 struct stored {
     bool is_assignment;
     struct slot slot;
+    uint64_t serial; /* pages are in order of it: one that goes does not make another be left out */
     uint32_t key_size, value_size;
     uint8_t key[KEY_BYTES_MAX];
     uint8_t value[RECORD_BYTES_MAX];
@@ -51,10 +52,14 @@ struct fixture;
 /* Called for each operation just before the store applies it. False: it does not (but answers). */
 typedef bool fixture_apply_fn(struct fixture *fixture, const struct held_op *op);
 
+/* Called after each step. */
+typedef void fixture_update_fn(struct fixture *fixture, const struct shard_update *update);
+
 struct fixture_options {
     uint32_t slot_count;           /* 0: 4 */
     uint64_t memory_bytes_max;     /* 0: 64 MiB */
     uint64_t snapshot_interval_ns; /* 0: 100 ms */
+    uint32_t mark_count;           /* 0: the default */
 };
 
 struct fixture {
@@ -72,14 +77,20 @@ struct fixture {
     bool hold;
     enum shard_stored_status answer; /* of WRITE and ASSIGN operations when not held */
     bool fail_applies;               /* a failed write has been applied all the same */
+    bool fail_lingers;               /* or may still be: by fixture_linger */
+    bool fence_ignored;              /* by what lingers: a fault */
     bool store_up;
     fixture_apply_fn *apply;
+    fixture_update_fn *on_update;
     void *apply_ctx;
     uint64_t fences[SLOTS_MAX];
     struct stored *records;
     uint32_t record_count, record_room;
+    uint64_t record_serial;
     struct held_op *held;
     uint32_t held_count, held_room;
+    struct held_op lingering[16]; /* the newest ones */
+    uint32_t lingering_count;
     uint64_t op_count, write_count, entry_count, removal_count; /* emitted since the start */
 
     /* what the shard was told */
@@ -105,7 +116,7 @@ void fixture_open_bare(struct fixture *fixture, const struct fixture_options *op
 /* Asserts that all memory came back. */
 void fixture_close(struct fixture *fixture);
 
-/* The process dies and another one starts: only the store stays. */
+/* The process dies and another one starts: only the store stays, and what lingers. */
 void fixture_crash(struct fixture *fixture);
 
 /* One step at fixture->now_ns, and what the store answers to it. */
@@ -120,7 +131,8 @@ void fixture_own_all(struct fixture *fixture);
 void fixture_own(struct fixture *fixture, struct slot slot, bool owned);
 void fixture_stop(struct fixture *fixture);
 
-/* Plans as "name", limits...; applied as an operator would (generations, history). */
+/* Plans as "name", limits...; relaxed, but for those called "strict..."; applied as an operator
+ * would (generations, history). */
 struct fixture_plan {
     const char *name;
     uint32_t limit_count;
@@ -130,6 +142,10 @@ void fixture_plans(struct fixture *fixture, const struct fixture_plan *plans, ui
 
 /* Answers the oldest held operation. */
 void fixture_answer(struct fixture *fixture, enum shard_stored_status status);
+
+/* Applies what lingers of failed writes, unless the fence has been raised meanwhile. */
+void fixture_linger(struct fixture *fixture);
+
 void fixture_answer_all(struct fixture *fixture);
 
 /* plan NULL: the assigned plan or the default. */

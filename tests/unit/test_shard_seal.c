@@ -322,6 +322,9 @@ static void test_store_lost_while_sealed(void **state) {
     assert_int_equal(reason_of("a"), REASON_MOVING);
     fixture_store(&fixture, true, false);
     fixture_pass(&fixture, 200 * MS);
+    assert_int_equal(fixture.held[0].kind, SHARD_OP_RAISE_FENCE);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_false(fixture.update.sealed);
     assert_int_equal(fixture.held_count, 1);
     fixture_answer(&fixture, SHARD_STORED_OK);
     assert_true(fixture.update.sealed);
@@ -351,6 +354,9 @@ static void test_failed_write_while_sealed(void **state) {
     fixture_answer(&fixture, SHARD_STORED_FAILED);
     assert_false(fixture.update.sealed);
     fixture_pass(&fixture, 100 * MS);
+    assert_int_equal(fixture.held[0].kind, SHARD_OP_RAISE_FENCE);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_false(fixture.update.sealed);
     assert_int_equal(fixture.held_count, 1);
     fixture_answer(&fixture, SHARD_STORED_OK);
     assert_true(fixture.update.sealed);

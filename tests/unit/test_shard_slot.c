@@ -190,7 +190,7 @@ static void test_a_slot_given_away_is_written_first(void **state) {
     assert_int_equal(fixture_take(&fixture, "a", 1, NULL).reason, REASON_NOT_OWNER);
     fixture_own(&fixture, slot, true); /* and back before it is through */
     assert_int_equal(fixture_take(&fixture, "a", 1, NULL).reason, REASON_LOADING);
-    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    fixture_answer(&fixture, SHARD_STORED_OK);
     assert_int_equal(fixture_take(&fixture, "a", 1, NULL).reason, REASON_LOADING);
     fixture.hold = false;
     fixture_pass(&fixture, 200 * MS);
@@ -200,6 +200,19 @@ static void test_a_slot_given_away_is_written_first(void **state) {
     assert_int_equal(counters()->slots_owned, 3);
     assert_int_equal(counters()->slots_serving, 3);
     assert_non_null(fixture_stored(&fixture, "a", false));
+}
+
+/* A write that was given up may still come, and only a raised fence would keep it from overwriting
+ * the next one: but the fence is the new owner's by now. */
+static void test_a_slot_given_away_is_not_written_again(void **state) {
+    struct slot slot = fixture_slot(&fixture, "a");
+    fixture_take(&fixture, "a", 5, NULL);
+    fixture.hold = true;
+    fixture_own(&fixture, slot, false);
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    fixture_pass(&fixture, SECOND);
+    assert_int_equal(fixture.held_count, 0);
+    assert_int_equal(counters()->buckets, 0);
 }
 
 static void test_fenced_drops_the_slot_and_loads_it_again(void **state) {
@@ -281,6 +294,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_loading_starts_over_when_the_store_fails, open_bare,
                                         close_any),
         cmocka_unit_test_setup_teardown(test_a_slot_given_away_is_written_first, open_usual,
+                                        close_any),
+        cmocka_unit_test_setup_teardown(test_a_slot_given_away_is_not_written_again, open_usual,
                                         close_any),
         cmocka_unit_test_setup_teardown(test_fenced_drops_the_slot_and_loads_it_again, open_usual,
                                         close_any),

@@ -121,10 +121,70 @@ static void test_a_failed_write_is_written_again(void **state) {
     assert_int_equal(counters()->writes_failed, 1);
     assert_int_equal(fixture.held_count, 0); /* not at once */
     fixture_pass(&fixture, 100 * MS);
+    /* The failed one may still come: it is to find a higher fence. */
+    assert_int_equal(fixture.held_count, 1);
+    assert_int_equal(fixture.held[0].kind, SHARD_OP_RAISE_FENCE);
+    fixture_answer(&fixture, SHARD_STORED_OK);
     assert_int_equal(fixture.held_count, 1);
     assert_int_equal(fixture.held[0].entry_count, 1);
+    assert_int_equal(fixture.held[0].fence, fixture.fences[fixture.held[0].slot.index]);
     fixture_answer(&fixture, SHARD_STORED_OK);
     assert_int_equal(stored_tat("a"), taken_ns + 600 * MS);
+}
+
+static void test_a_write_that_was_given_up_comes_too_late(void **state) {
+    uint64_t taken_ns = fixture.now_ns;
+    fixture.hold = true;
+    fixture.fail_lingers = true;
+    fixture_take(&fixture, "a", 5, NULL);
+    fixture_pass(&fixture, 100 * MS);
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    fixture.hold = false;
+    fixture_take(&fixture, "a", 1, NULL);
+    fixture_pass(&fixture, 100 * MS);
+    assert_int_equal(stored_tat("a"), taken_ns + 600 * MS);
+    fixture_linger(&fixture);
+    assert_int_equal(stored_tat("a"), taken_ns + 600 * MS);
+}
+
+/* A fence that cannot be raised is tried once an interval, and nothing is written meanwhile. */
+static void test_a_fence_that_cannot_be_raised(void **state) {
+    fixture.hold = true;
+    fixture_take(&fixture, "a", 5, NULL);
+    fixture_pass(&fixture, 100 * MS);
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    for (int i = 0; i < 3; i++) {
+        fixture_pass(&fixture, 100 * MS);
+        assert_int_equal(fixture.held_count, 1);
+        assert_int_equal(fixture.held[0].kind, SHARD_OP_RAISE_FENCE);
+        fixture_answer(&fixture, SHARD_STORED_FAILED);
+        assert_int_equal(fixture.held_count, 0);
+    }
+    fixture_admin(&fixture, SHARD_ADMIN_ASSIGN, "a", "pair");
+    assert_int_equal(fixture.held_count, 1);
+    assert_int_equal(fixture.held[0].kind, SHARD_OP_RAISE_FENCE);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture.held_count, 2); /* the assignment, and the bucket */
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture_reply(&fixture).reason, REASON_NONE);
+    assert_non_null(fixture_stored(&fixture, "a", true));
+    assert_non_null(fixture_stored(&fixture, "a", false));
+}
+
+static void test_a_newer_owner_is_met_by_the_fence(void **state) {
+    fixture.hold = true;
+    fixture_take(&fixture, "a", 5, NULL);
+    fixture_pass(&fixture, 100 * MS);
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    fixture.fences[fixture_slot(&fixture, "a").index] += 1000;
+    fixture_pass(&fixture, 100 * MS);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture.notices[SHARD_NOTICE_FENCED], 1);
+    assert_int_equal(fixture_take(&fixture, "a", 1, NULL).reason, REASON_LOADING);
+    fixture.hold = false;
+    fixture_pass(&fixture, SECOND);
+    assert_int_equal(fixture_take(&fixture, "a", 1, NULL).remaining_tokens, 19);
 }
 
 static void test_store_away_and_back(void **state) {
@@ -216,8 +276,8 @@ static void test_a_slot_is_not_let_go_before_it_is_written_again(void **state) {
     assert_non_null(fixture_stored(&fixture, first, false));
     fixture_take(&fixture, second, 20, NULL);
     fixture.hold = true;
-    fixture_own(&fixture, fixture_slot(&fixture, first), false);
     fixture_store(&fixture, false, false);
+    fixture_own(&fixture, fixture_slot(&fixture, first), false);
     fixture_pass(&fixture, 200 * MS); /* the second is due as soon as the store is there */
     fixture.record_count = 0;
     fixture.hold = false;
@@ -300,6 +360,9 @@ int main(void) {
         TEST(test_chunks_follow_each_other, open_one_slot),
         TEST(test_a_slow_store_does_not_delay_more_than_it_must, open_one_slot),
         TEST(test_updates_are_bounded, open_usual),
+        TEST(test_a_write_that_was_given_up_comes_too_late, open_usual),
+        TEST(test_a_fence_that_cannot_be_raised, open_usual),
+        TEST(test_a_newer_owner_is_met_by_the_fence, open_usual),
         TEST(test_a_failed_write_is_written_again, open_usual),
         TEST(test_store_away_and_back, open_usual),
         TEST(test_a_restarted_server_gets_everything_again, open_usual),

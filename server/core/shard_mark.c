@@ -1,0 +1,376 @@
+/*
+ * What is granted and what the store has: marks ahead of the buckets, and the takes that wait for
+ * them. marks.h tells what a mark is.
+ *
+ * A take within the lead of the acknowledged record is answered at once. One beyond it is held: its
+ * bucket's record goes out at once, ahead by a reservation, and the result follows when the record
+ * is acknowledged. All takes of a slot that wait share its next write. A lead that is half used up
+ * is renewed in the background, so that a busy bucket does not wait.
+ *
+ * While a record is under way the store has either it or the one before, so a take counts as
+ * acknowledged only within both leads. (A record is never written with a smaller lead than the
+ * bucket has, except when nothing is decided any more.)
+ */
+#include <assert.h>
+
+#include "server/core/bucket.h"
+#include "server/core/shard_state.h"
+
+static uint32_t now_ms(const struct shard *shard) {
+    return (uint32_t)(shard->now_ns / 1000000);
+}
+
+static uint32_t less(uint32_t lead, uint32_t moved) {
+    return lead > moved ? lead - moved : 0;
+}
+
+static struct mark *mark_of(const struct shard *shard, uint32_t ref) {
+    const struct resident *resident = resident_at(&shard->arena, ref);
+    return resident->has_mark ? marks_find(&shard->marks, key_hash(resident_key(resident)), ref)
+                              : NULL;
+}
+
+static struct shard_slot *slot_of(const struct shard *shard, uint64_t hash) {
+    return &shard->slots[slot_of_hash(hash, shard->options.slot_count).index];
+}
+
+void mark_queued(struct shard *shard, uint32_t ref, bool queued) {
+    struct mark *mark = mark_of(shard, ref);
+    if (mark != NULL) {
+        mark->queued = queued;
+    }
+}
+
+bool mark_is_queued(const struct shard *shard, uint32_t ref) {
+    const struct mark *mark = mark_of(shard, ref);
+    return mark != NULL && mark->queued;
+}
+
+/* --- within the lead ----------------------------------------------------------------------- */
+
+/* Tokens by which a take of that cost brings the bucket nearer to its mark: the cost, and what was
+ * refilled beyond full since the last one. At most UINT32_MAX. */
+static uint32_t tokens_moved(const struct terms *terms, const struct tat before[],
+                             uint64_t cost_tokens, uint64_t now_ns) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < terms->limit_count; i++) {
+        uint64_t idle = bucket_idle_tokens(&terms->limits[i], before[i], now_ns);
+        most = idle > most ? idle : most;
+    }
+    uint64_t moved = most + cost_tokens;
+    return moved < most || moved > UINT32_MAX ? UINT32_MAX : (uint32_t)moved;
+}
+
+struct covered mark_cover(const struct shard *shard, uint64_t hash, uint32_t ref,
+                          const struct wanted *wanted, const struct tat before[],
+                          uint64_t cost_tokens) {
+    struct covered covered = {.cover = COVER_NONE};
+    if (ref == 0) {
+        return covered;
+    }
+    const struct resident *resident = resident_at(&shard->arena, ref);
+    if (!resident->has_mark || !bucket_is_under(shard, resident, wanted)) {
+        return covered;
+    }
+    struct mark *mark = marks_find(&shard->marks, hash, ref);
+    assert(mark != NULL);
+    covered.mark = mark;
+    covered.moved_tokens = tokens_moved(wanted->terms, before, cost_tokens, shard->now_ns);
+    bool writing = (resident->state & RESIDENT_WRITING) != 0;
+    if (covered.moved_tokens <= mark->lead_tokens &&
+        (!writing || covered.moved_tokens <= mark->pending_tokens)) {
+        covered.cover = COVER_ACKNOWLEDGED;
+    } else if (writing && covered.moved_tokens <= mark->pending_tokens) {
+        covered.cover = COVER_IN_FLIGHT;
+    }
+    return covered;
+}
+
+/* Lets go of an entry: what its record may be ahead has to be written off. */
+static void mark_evict(struct shard *shard, struct mark *mark) {
+    bool ahead = mark->ahead;
+    uint32_t ref = mark->ref;
+    uint64_t hash = mark->hash;
+    resident_at(&shard->arena, ref)->has_mark = 0;
+    marks_drop(&shard->marks, mark);
+    if (ahead) {
+        bucket_mark_dirty(shard, slot_of(shard, hash), ref);
+    }
+}
+
+static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref) {
+    struct mark *mark = marks_place(&shard->marks, hash, now_ms(shard));
+    if (mark->ref != 0) {
+        mark_evict(shard, mark);
+    }
+    /* As if written long ago: the first record has no reservation. */
+    *mark = (struct mark){
+        .hash = hash, .ref = ref, .written_ms = now_ms(shard) - SHARD_RESERVE_SLOW_MS - 1};
+    resident_at(&shard->arena, ref)->has_mark = 1;
+    return mark;
+}
+
+/* --- reservations -------------------------------------------------------------------------- */
+
+static uint32_t reserve_most(const struct terms *terms) {
+    uint64_t least = UINT32_MAX;
+    for (uint32_t i = 0; i < terms->limit_count; i++) {
+        uint64_t part = terms->limits[i].burst_tokens / SHARD_RESERVE_PART;
+        least = part < least ? part : least;
+    }
+    return (uint32_t)least;
+}
+
+static uint32_t reserve_of(const struct terms *terms, uint8_t steps) {
+    uint32_t most = reserve_most(terms);
+    uint64_t wanted = steps == 0 ? 0 : UINT64_C(1) << (steps - 1);
+    return wanted < most ? (uint32_t)wanted : most;
+}
+
+/* How large the next reservation is, from how long ago the last one was made. */
+static void reserve_adapt(struct mark *mark, const struct terms *terms, uint32_t at_ms) {
+    uint32_t since_ms = at_ms - mark->written_ms;
+    if (since_ms > SHARD_RESERVE_SLOW_MS) {
+        mark->steps = 0;
+    } else if (since_ms <= SHARD_RESERVE_QUICK_MS &&
+               reserve_of(terms, mark->steps) < reserve_most(terms)) {
+        mark->steps++;
+    }
+    mark->written_ms = at_ms;
+}
+
+void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uint32_t ref,
+                const struct wanted *wanted, const struct covered *covered) {
+    struct mark *mark = covered->mark;
+    if (mark == NULL && wanted->strict) {
+        mark = mark_of(shard, ref); /* it may have got other terms */
+        mark = mark != NULL ? mark : mark_add(shard, hash, ref);
+    }
+    if (mark == NULL) {
+        bucket_mark_dirty(shard, slot, ref);
+        return;
+    }
+    mark->used_ms = now_ms(shard);
+    mark->lead_tokens = less(mark->lead_tokens, covered->moved_tokens);
+    mark->pending_tokens = less(mark->pending_tokens, covered->moved_tokens);
+    if (covered->cover == COVER_NONE) {
+        mark->lead_tokens = 0;
+        mark->pending_tokens = 0;
+        if (wanted->strict) {
+            bucket_mark_urgent(shard, slot, ref);
+        } else {
+            bucket_mark_dirty(shard, slot, ref);
+        }
+        return;
+    }
+    bool idle = (resident_at(&shard->arena, ref)->state & (RESIDENT_DIRTY | RESIDENT_WRITING)) == 0;
+    if (wanted->strict && idle && shard->store_up && mark->steps > 0 &&
+        mark->lead_tokens <= reserve_of(wanted->terms, mark->steps) / 2) {
+        bucket_mark_urgent(shard, slot, ref);
+    }
+}
+
+/* --- records ------------------------------------------------------------------------------- */
+
+uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32_t ref,
+                      bool removing) {
+    struct mark *mark = mark_of(shard, ref);
+    if (mark == NULL) {
+        return 0;
+    }
+    const struct term *term = term_set_at(&shard->terms, resident_at(&shard->arena, ref)->term);
+    mark->queued = false;
+    if (removing || slot->state != SLOT_SERVING || shard->stopping || term->kind == TERM_UNKNOWN) {
+        mark->lead_tokens = 0;
+        mark->pending_tokens = 0;
+        marks_set_ahead(&shard->marks, mark, false);
+        return 0;
+    }
+    reserve_adapt(mark, &term->terms, now_ms(shard));
+    uint32_t reserved = reserve_of(&term->terms, mark->steps);
+    reserved = reserved > mark->lead_tokens ? reserved : mark->lead_tokens;
+    mark->pending_tokens = reserved;
+    marks_set_ahead(&shard->marks, mark, reserved > 0);
+    return reserved;
+}
+
+void mark_stored(struct shard *shard, uint32_t ref, bool ok) {
+    struct mark *mark = mark_of(shard, ref);
+    if (mark == NULL) {
+        return;
+    }
+    if (ok) {
+        mark->lead_tokens = mark->pending_tokens;
+    } else {
+        marks_set_ahead(&shard->marks, mark, true); /* nobody knows */
+    }
+    mark->pending_tokens = 0;
+}
+
+void mark_moved(struct shard *shard, uint32_t from, uint32_t to) {
+    struct mark *mark = mark_of(shard, from);
+    if (mark == NULL) {
+        return;
+    }
+    mark->ref = to;
+    mark->lead_tokens = 0;
+    mark->pending_tokens = 0;
+    marks_set_ahead(&shard->marks, mark, true);
+    if (to != from) {
+        mark->queued = false;
+        resident_at(&shard->arena, from)->has_mark = 0;
+        resident_at(&shard->arena, to)->has_mark = 1;
+    }
+}
+
+void mark_gone(struct shard *shard, uint32_t ref) {
+    struct mark *mark = mark_of(shard, ref);
+    if (mark != NULL) {
+        resident_at(&shard->arena, ref)->has_mark = 0;
+        marks_drop(&shard->marks, mark);
+    }
+}
+
+void marks_settle(struct shard *shard, const uint8_t *bits, bool bit) {
+    struct marks *marks = &shard->marks;
+    for (uint32_t i = 0; i < marks->count && marks->ahead_count > 0; i++) {
+        struct mark *mark = &marks->entries[i];
+        if (mark->ref == 0 || !mark->ahead) {
+            continue;
+        }
+        struct shard_slot *slot = slot_of(shard, mark->hash);
+        uint16_t at = shard_slot_at(shard, slot);
+        if (bits == NULL || (bits[at / 8] >> (at % 8) & 1) == bit) {
+            bucket_mark_dirty(shard, slot, mark->ref);
+        }
+    }
+}
+
+void marks_forget(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->marks.count; i++) {
+        shard->marks.entries[i].lead_tokens = 0;
+        shard->marks.entries[i].pending_tokens = 0;
+    }
+}
+
+/* --- held results -------------------------------------------------------------------------- */
+
+bool held_room(const struct shard *shard) {
+    return shard->held_used < SHARD_HELD_MAX;
+}
+
+static void list_append(struct shard *shard, struct held_list *list, uint32_t at) {
+    shard->held_pool[at].next = 0;
+    if (list->first == 0) {
+        list->first = at;
+    } else {
+        shard->held_pool[list->last].next = at;
+    }
+    list->last = at;
+}
+
+void held_add(struct shard *shard, struct shard_slot *slot, enum cover cover,
+              const struct shard_item *item, uint32_t ref) {
+    assert(held_room(shard));
+    uint32_t at = shard->held_free;
+    if (at != 0) {
+        shard->held_free = shard->held_pool[at].next;
+    } else {
+        shard->held_made++;
+        at = shard->held_made;
+    }
+    shard->held_used++;
+    shard->held_pool[at] =
+        (struct held){.token = item->token, .cost_tokens = item->take.cost_tokens, .ref = ref};
+    list_append(shard, cover == COVER_IN_FLIGHT ? &slot->gated : &slot->waiting, at);
+    shard->counters.takes_held++;
+    shard->counters.held = shard->held_used;
+}
+
+void held_gate(struct shard *shard, struct shard_slot *slot) {
+    uint32_t at = slot->waiting.first;
+    slot->waiting = (struct held_list){0};
+    while (at != 0) {
+        uint32_t next = shard->held_pool[at].next;
+        const struct resident *resident = resident_at(&shard->arena, shard->held_pool[at].ref);
+        bool covered = (resident->state & RESIDENT_WRITING) != 0;
+        list_append(shard, covered ? &slot->gated : &slot->waiting, at);
+        at = next;
+    }
+}
+
+static void release(struct shard *shard, uint32_t at, enum reason reason) {
+    struct held *held = &shard->held_pool[at];
+    shard->releases[shard->release_count] =
+        (struct shard_release){.token = held->token, .reason = reason};
+    shard->release_count++;
+    held->next = shard->held_free;
+    shard->held_free = at;
+    shard->held_used--;
+    shard->counters.held = shard->held_used;
+}
+
+void held_grant(struct shard *shard, struct shard_slot *slot) {
+    uint32_t at = slot->gated.first;
+    slot->gated = (struct held_list){0};
+    while (at != 0) {
+        uint32_t next = shard->held_pool[at].next;
+        release(shard, at, REASON_NONE);
+        at = next;
+    }
+}
+
+static void give_back(struct shard *shard, struct shard_slot *slot, const struct held *held) {
+    struct resident *resident = resident_at(&shard->arena, held->ref);
+    const struct term *term =
+        resident->term == TERM_NONE ? NULL : term_set_at(&shard->terms, resident->term);
+    if (term == NULL || term->kind == TERM_UNKNOWN) {
+        return;
+    }
+    struct take_result ignored;
+    bucket_decide(&term->terms, resident->tats, VERB_REFUND, held->cost_tokens, shard->now_ns,
+                  &ignored);
+    bucket_mark_dirty(shard, slot, held->ref);
+}
+
+static void list_fail(struct shard *shard, struct shard_slot *slot, struct held_list *list,
+                      enum reason reason, bool refund) {
+    uint32_t at = list->first;
+    *list = (struct held_list){0};
+    while (at != 0) {
+        const struct held *held = &shard->held_pool[at];
+        uint32_t next = held->next;
+        shard->counters.takes_granted--;
+        shard->counters.tokens_granted -= held->cost_tokens;
+        shard->counters.takes_failed++;
+        if (refund) {
+            give_back(shard, slot, held);
+        }
+        release(shard, at, reason);
+        at = next;
+    }
+}
+
+void held_fail(struct shard *shard, struct shard_slot *slot, enum reason reason, bool refund) {
+    list_fail(shard, slot, &slot->gated, reason, refund);
+    list_fail(shard, slot, &slot->waiting, reason, refund);
+}
+
+static void list_move(struct shard *shard, const struct held_list *list, uint32_t from,
+                      uint32_t to) {
+    for (uint32_t at = list->first; at != 0; at = shard->held_pool[at].next) {
+        if (shard->held_pool[at].ref == from) {
+            shard->held_pool[at].ref = to;
+        }
+    }
+}
+
+void held_bucket_moved(struct shard *shard, uint32_t from, uint32_t to) {
+    if (shard->held_used == 0) {
+        return;
+    }
+    const struct shard_slot *slot =
+        slot_of(shard, key_hash(resident_key(resident_at(&shard->arena, to))));
+    list_move(shard, &slot->waiting, from, to);
+    list_move(shard, &slot->gated, from, to);
+}

@@ -1,0 +1,132 @@
+#include "server/io/shard_held.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* Requests with held results, and those of one turn that have an id while they are decided. */
+#define IDS_MAX (SHARD_HELD_MAX + TAKES_PER_REQUEST_MAX)
+
+struct kept {
+    struct held_request request;
+    uint32_t waiting; /* releases that are still to come */
+    uint32_t reply_bytes;
+    uint32_t failure_count;
+    struct held_failure *failures; /* request.held_count */
+    struct slot *slots;            /* request.count */
+    uint8_t *reply;
+};
+
+struct held_replies {
+    uint64_t bytes;
+    struct kept *last; /* given out as ready: freed at the next call */
+    uint32_t free_count;
+    uint32_t free_ids[IDS_MAX];
+    struct kept *kept[IDS_MAX];
+    uint32_t unanswered[IDS_MAX]; /* of a request that could not be kept: releases to come */
+};
+
+struct held_replies *held_replies_create(void) {
+    struct held_replies *replies = calloc(1, sizeof *replies);
+    if (replies == NULL) {
+        return NULL;
+    }
+    while (replies->free_count < IDS_MAX) {
+        replies->free_ids[replies->free_count] = IDS_MAX - 1 - replies->free_count;
+        replies->free_count++;
+    }
+    return replies;
+}
+
+static void last_free(struct held_replies *replies) {
+    free(replies->last);
+    replies->last = NULL;
+}
+
+void held_replies_destroy(struct held_replies *replies) {
+    if (replies == NULL) {
+        return;
+    }
+    last_free(replies);
+    for (uint32_t i = 0; i < IDS_MAX; i++) {
+        free(replies->kept[i]);
+    }
+    free(replies);
+}
+
+uint32_t held_replies_id(struct held_replies *replies) {
+    /* A request with a held result has at least one of SHARD_HELD_MAX. */
+    assert(replies->free_count > 0);
+    replies->free_count--;
+    return replies->free_ids[replies->free_count];
+}
+
+void held_replies_give_back(struct held_replies *replies, uint32_t id) {
+    replies->free_ids[replies->free_count] = id;
+    replies->free_count++;
+}
+
+bool held_replies_room(const struct held_replies *replies) {
+    return replies->bytes < HELD_BYTES_MAX;
+}
+
+/* One piece of memory: the head, failures, slots, and the reply's bytes. */
+static size_t kept_size(const struct held_request *request, uint32_t reply_bytes) {
+    return sizeof(struct kept) + request->held_count * sizeof(struct held_failure) +
+           request->count * sizeof(struct slot) + reply_bytes;
+}
+
+bool held_replies_keep(struct held_replies *replies, uint32_t id,
+                       const struct held_request *request, struct bytes reply,
+                       const struct slot slots[]) {
+    size_t size = kept_size(request, reply.size);
+    struct kept *kept = malloc(size);
+    if (kept == NULL) {
+        replies->unanswered[id] = request->held_count;
+        return false;
+    }
+    *kept = (struct kept){
+        .request = *request, .waiting = request->held_count, .reply_bytes = reply.size};
+    kept->failures = (struct held_failure *)(kept + 1);
+    kept->slots = (struct slot *)(kept->failures + request->held_count);
+    kept->reply = (uint8_t *)(kept->slots + request->count);
+    memcpy(kept->slots, slots, request->count * sizeof slots[0]);
+    memcpy(kept->reply, reply.data, reply.size);
+    replies->kept[id] = kept;
+    replies->bytes += size;
+    return true;
+}
+
+bool held_replies_release(struct held_replies *replies, const struct shard_release *release,
+                          struct held_ready *ready) {
+    uint32_t id = (uint32_t)(release->token >> 16);
+    uint16_t item = (uint16_t)release->token;
+    struct kept *kept = replies->kept[id];
+    last_free(replies);
+    if (kept == NULL) {
+        assert(replies->unanswered[id] > 0);
+        replies->unanswered[id]--;
+        if (replies->unanswered[id] == 0) {
+            held_replies_give_back(replies, id);
+        }
+        return false;
+    }
+    assert(kept->waiting > 0 && item < kept->request.count);
+    if (release->reason != REASON_NONE) {
+        kept->failures[kept->failure_count] = (struct held_failure){
+            .item = item, .reason = release->reason, .slot = kept->slots[item]};
+        kept->failure_count++;
+    }
+    kept->waiting--;
+    if (kept->waiting > 0) {
+        return false;
+    }
+    replies->kept[id] = NULL;
+    replies->bytes -= kept_size(&kept->request, kept->reply_bytes);
+    replies->last = kept;
+    held_replies_give_back(replies, id);
+    *ready = (struct held_ready){.request = kept->request,
+                                 .reply = bytes_of(kept->reply, kept->reply_bytes),
+                                 .failures = kept->failures,
+                                 .failure_count = kept->failure_count};
+    return true;
+}
