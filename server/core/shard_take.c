@@ -28,6 +28,30 @@ static void take_count(struct shard *shard, const struct shard_item *item, bool 
     }
 }
 
+/* A granted take that has to heed a mark. */
+static enum reason take_commit(struct shard *shard, struct shard_slot *slot,
+                               const struct shard_item *item, uint64_t hash, uint32_t ref,
+                               const struct wanted *wanted, const struct tat before[],
+                               const struct tat after[], bool *held) {
+    struct covered covered = mark_cover(shard, hash, ref, wanted, before, item->take.cost_tokens);
+    *held = wanted->strict && covered.cover != COVER_ACKNOWLEDGED;
+    if (*held && !shard->store_up) {
+        return REASON_STORE_AWAY;
+    }
+    if (*held && !held_room(shard)) {
+        return REASON_QUEUE_FULL;
+    }
+    enum reason reason = bucket_commit(shard, slot, hash, item->take.key, &ref, wanted, after);
+    if (reason != REASON_NONE) {
+        return reason;
+    }
+    mark_taken(shard, slot, hash, ref, wanted, &covered);
+    if (*held) {
+        held_add(shard, slot, covered.cover, item, ref);
+    }
+    return REASON_NONE;
+}
+
 static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
                                const struct shard_item *item, uint64_t hash,
                                struct take_result *result, bool *held) {
@@ -56,31 +80,15 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
     if (memcmp(before, after, wanted.terms->limit_count * sizeof after[0]) == 0) {
         return REASON_NONE;
     }
-    bool spends = item->verb == VERB_TAKE;
-    struct covered covered = {.cover = COVER_ACKNOWLEDGED};
-    if (spends) {
-        covered = mark_cover(shard, hash, ref, &wanted, before, item->take.cost_tokens);
-    }
-    *held = wanted.strict && covered.cover != COVER_ACKNOWLEDGED;
-    if (*held && !shard->store_up) {
-        return REASON_STORE_AWAY;
-    }
-    if (*held && !held_room(shard)) {
-        return REASON_QUEUE_FULL;
+    bool has_mark = ref != 0 && resident_at(&shard->arena, ref)->has_mark;
+    if (item->verb == VERB_TAKE && (wanted.strict || has_mark)) {
+        return take_commit(shard, slot, item, hash, ref, &wanted, before, after, held);
     }
     reason = bucket_commit(shard, slot, hash, item->take.key, &ref, &wanted, after);
-    if (reason != REASON_NONE) {
-        return reason;
-    }
-    if (!spends) {
+    if (reason == REASON_NONE) {
         bucket_mark_dirty(shard, slot, ref);
-        return REASON_NONE;
     }
-    mark_taken(shard, slot, hash, ref, &wanted, &covered);
-    if (*held) {
-        held_add(shard, slot, covered.cover, item, ref);
-    }
-    return REASON_NONE;
+    return reason;
 }
 
 void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t count) {
