@@ -426,8 +426,6 @@ class Cluster:
 
     def report(self, lines=15):
         for process in self.processes:
-            if process is self.redis and process.alive:
-                continue
             if os.path.exists(process.log_path):
                 print(process.tail(lines), file=sys.stderr)
 
