@@ -68,6 +68,9 @@ static void link_falls(struct redis_link *link) {
     if (link->was_up && uv_now(link->loop) - link->up_since_ms >= REDIS_STEADY_MS)
         retry_reset(&link->retry);
     link_move(link, REDIS_STATE_FALLING);
+    if (link->watch != NULL)
+        redis_seek_cancel(link->watch);
+    link->watch = NULL;
     uv_timer_stop(&link->timer);
     uv_timer_stop(&link->watchdog);
 }
@@ -97,6 +100,29 @@ static void on_watchdog(uv_timer_t *timer);
 
 static void watchdog_arm(struct redis_link *link, uint64_t ms) {
     uv_timer_start(&link->watchdog, on_watchdog, ms, 0);
+}
+
+/* --- rising --------------------------------------------------------------------------------- */
+
+static void on_watched(void *ctx, const struct redis_place *place, uint32_t sentinel,
+                       const char *why) {
+    struct redis_link *link = ctx;
+    if (strcmp(place->host, link->place.host) == 0 && place->port == link->place.port)
+        return;
+    char text[REDIS_PLACE_TEXT_BYTES];
+    redis_place_format(place, text);
+    link->sentinel = sentinel;
+    link_drop(link, "the sentinels have another master", text);
+}
+
+void link_rise(struct redis_link *link) {
+    link_move(link, REDIS_STATE_UP);
+    uv_timer_stop(&link->timer);
+    link->overdue = false;
+    link->up_since_ms = uv_now(link->loop);
+    if (link->access->address.master[0] != '\0') /* without memory it is just not watched */
+        link->watch = redis_seek_watch(link->loop, link->access, link->sentinel, on_watched, link);
+    link->handler.on_up(link->handler.ctx, link);
 }
 
 /* --- falling and resting -----------------------------------------------------------------------
@@ -390,6 +416,8 @@ void redis_link_close(struct redis_link *link, void (*on_closed)(void *ctx), voi
     commands_fail(link);
     if (link->seek != NULL)
         redis_seek_cancel(link->seek);
+    if (link->watch != NULL)
+        redis_seek_cancel(link->watch);
     if (link->resolving)
         uv_cancel((uv_req_t *)&link->resolve);
     uv_close((uv_handle_t *)&link->timer, on_handle_closed);

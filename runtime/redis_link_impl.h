@@ -47,6 +47,7 @@ struct redis_link {
     bool resolving;
     struct redis_place place; /* where this attempt leads */
     struct redis_seek *seek;  /* SEEKING only */
+    struct redis_seek *watch; /* UP only: whether the master is still this one */
     uint32_t sentinel;        /* the one that knew last: it is asked first */
     redisAsyncContext *context;
     struct redis_tls *tls; /* of the context; NULL: plain */
@@ -68,6 +69,9 @@ void link_move(struct redis_link *link, enum redis_state next);
 /* Gives the connection up; on_down follows when hiredis lets go, which is at once unless this is
  * called from one of its callbacks. */
 void link_drop(struct redis_link *link, const char *what, const char *detail);
+
+/* LOGIN becomes UP. */
+void link_rise(struct redis_link *link);
 
 /* Sends the commands of the login; LOGIN becomes UP when they were answered. False with `why`. */
 bool login_send(struct redis_link *link, char why[REDIS_WHY_BYTES_MAX]);

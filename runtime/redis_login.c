@@ -54,14 +54,12 @@ static void on_role(redisAsyncContext *context, void *data_reply, void *data) {
     if (is_replica && !link->access->any_role) {
         char place[REDIS_PLACE_TEXT_BYTES];
         redis_place_format(&link->place, place);
+        /* A sentinel that still names it is behind: another may know better. */
+        link->sentinel = (link->sentinel + 1) % link->access->address.place_count;
         link_drop(link, "a replica, which takes no writes", place);
         return;
     }
-    link_move(link, REDIS_STATE_UP);
-    uv_timer_stop(&link->timer);
-    link->overdue = false;
-    link->up_since_ms = uv_now(link->loop);
-    link->handler.on_up(link->handler.ctx, link);
+    link_rise(link);
 }
 
 static int auth_send(struct redis_link *link, const char *password) {

@@ -16,6 +16,8 @@ struct redis_seek {
     struct redis_link *link;    /* to it */
     uv_timer_t timer;
     uint32_t first, asked; /* sentinel number (first + asked) % count is being asked */
+    bool watching;         /* asks for ever */
+    bool resting;          /* until the timer says so, nothing is being asked */
     bool done;
     redis_sought_fn on_sought;
     void *ctx;
@@ -56,6 +58,13 @@ static void seek_end(struct redis_seek *seek, const struct redis_place *place) {
 }
 
 static void ask(struct redis_seek *seek);
+static void on_timer(uv_timer_t *timer);
+
+/* Between two questions of a watch. */
+static void rest(struct redis_seek *seek) {
+    seek->resting = true;
+    uv_timer_start(&seek->timer, on_timer, REDIS_WATCH_MS, 0);
+}
 
 /* This sentinel does not know, or does not answer: on to the next. */
 static void seek_on(struct redis_seek *seek, const char *why) {
@@ -63,8 +72,15 @@ static void seek_on(struct redis_seek *seek, const char *why) {
     redis_place_format(&seek->sentinels->places[number_of(seek)], place);
     snprintf(seek->why, sizeof seek->why, "%.60s: %s", place, why);
     link_end(seek);
-    if (++seek->asked == seek->sentinels->place_count)
+    bool all_asked = ++seek->asked == seek->sentinels->place_count;
+    if (all_asked && !seek->watching) {
         seek_end(seek, NULL);
+        return;
+    }
+    if (all_asked)
+        seek->asked = 0;
+    if (seek->watching)
+        rest(seek);
     else
         ask(seek);
 }
@@ -85,12 +101,18 @@ static void on_answer(void *ctx, redisReply *reply) {
     struct redis_place place;
     if (seek->done || reply == NULL)
         return; /* without an answer on_down follows */
-    if (place_read(reply, &place))
-        seek_end(seek, &place);
-    else if (reply->type == REDIS_REPLY_ERROR)
+    if (place_read(reply, &place)) {
+        if (!seek->watching) {
+            seek_end(seek, &place);
+            return;
+        }
+        rest(seek);
+        seek->on_sought(seek->ctx, &place, number_of(seek), "");
+    } else if (reply->type == REDIS_REPLY_ERROR) {
         seek_on(seek, reply->str);
-    else
+    } else {
         seek_on(seek, "this sentinel watches no master of that name");
+    }
 }
 
 static void on_up(void *ctx, struct redis_link *link) {
@@ -108,10 +130,18 @@ static void on_down(void *ctx, struct redis_link *link, bool was_up, const char 
 
 static void on_timer(uv_timer_t *timer) {
     struct redis_seek *seek = timer->data;
-    if (seek->link == NULL)
-        ask(seek); /* the first */
-    else
+    if (!seek->resting) {
         seek_on(seek, "no answer in time");
+        return;
+    }
+    seek->resting = false;
+    if (seek->link != NULL && redis_link_is_up(seek->link)) {
+        uv_timer_start(&seek->timer, on_timer, REDIS_SENTINEL_MS, 0);
+        on_up(seek, seek->link);
+    } else {
+        link_end(seek);
+        ask(seek);
+    }
 }
 
 static void ask(struct redis_seek *seek) {
@@ -126,8 +156,9 @@ static void ask(struct redis_seek *seek) {
     uv_timer_start(&seek->timer, on_timer, REDIS_SENTINEL_MS, 0);
 }
 
-struct redis_seek *redis_seek_start(uv_loop_t *loop, const struct redis_access *access,
-                                    uint32_t first, redis_sought_fn on_sought, void *ctx) {
+static struct redis_seek *seek_create(uv_loop_t *loop, const struct redis_access *access,
+                                      uint32_t first, redis_sought_fn on_sought, void *ctx,
+                                      bool watching) {
     struct redis_seek *seek = calloc(1, sizeof *seek);
     if (seek == NULL)
         return NULL;
@@ -145,6 +176,18 @@ struct redis_seek *redis_seek_start(uv_loop_t *loop, const struct redis_access *
     seek->parts_open = 1;
     uv_timer_init(loop, &seek->timer);
     seek->timer.data = seek;
-    uv_timer_start(&seek->timer, on_timer, 0, 0);
+    seek->watching = watching;
+    seek->resting = true;
+    uv_timer_start(&seek->timer, on_timer, watching ? REDIS_WATCH_MS : 0, 0);
     return seek;
+}
+
+struct redis_seek *redis_seek_start(uv_loop_t *loop, const struct redis_access *access,
+                                    uint32_t first, redis_sought_fn on_sought, void *ctx) {
+    return seek_create(loop, access, first, on_sought, ctx, false);
+}
+
+struct redis_seek *redis_seek_watch(uv_loop_t *loop, const struct redis_access *access,
+                                    uint32_t first, redis_sought_fn on_sought, void *ctx) {
+    return seek_create(loop, access, first, on_sought, ctx, true);
 }
