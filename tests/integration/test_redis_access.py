@@ -5,7 +5,7 @@ import re
 import time
 import unittest
 
-from harness import REPO, SLOW, Cluster, Node, Redis, ctl, new_directory, say, wait_for
+from harness import RELAXED_PLANS, REPO, SLOW, Cluster, Node, Redis, ctl, new_directory, say, wait_for
 from move_tools import wait_in_map
 
 ACL_FILE = os.path.join(REPO, "deploy/redis/sluice.acl")
@@ -114,7 +114,7 @@ class AccessTest(unittest.TestCase):
         write(PASSWORD)
         redis = redis_with_acl(directory, shipped_line())
         url = "redis://sluice@127.0.0.1:%d" % redis.port
-        cluster = self.open_cluster(redis, url, nodes=1,
+        cluster = self.open_cluster(redis, url, nodes=1, plans=RELAXED_PLANS,
                                     node_args=["--redis-password-file", path])
         keys = [b"user-%03d" % i for i in range(200)]
 

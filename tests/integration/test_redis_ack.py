@@ -6,7 +6,7 @@ import signal
 import time
 import unittest
 
-from harness import (SLOW, SNAPSHOT_S, Cluster, Redis, end_all, free_ports, new_directory, say,
+from harness import (PLANS, RELAXED_PLANS, SLOW, SNAPSHOT_S, Cluster, Redis, end_all, free_ports, new_directory, say,
                      wait_for)
 from test_start import node_words, run
 
@@ -45,8 +45,8 @@ class AckTest(unittest.TestCase):
         self.directory = new_directory()
         self.addCleanup(end_all)
 
-    def open_cluster(self, redis, ack, **options):
-        cluster = Cluster(nodes=1, redis=redis, node_args=["--ack", ack], **options)
+    def open_cluster(self, redis, ack, plans=RELAXED_PLANS):
+        cluster = Cluster(nodes=1, redis=redis, node_args=["--ack", ack], plans=plans)
         cluster.__enter__()
         self.addCleanup(cluster.end)
         self.cluster = cluster
@@ -182,6 +182,30 @@ class AckTest(unittest.TestCase):
         self.wait_clean()
         with replica.client() as client:
             self.assertEqual(client.bucket_count(), 3)
+        cluster.__exit__(None, None, None)
+        replica.end()
+
+    def test_a_strict_take_waits_for_its_replica(self):
+        redis = Redis(self.directory, args=SYNC_AT_ONCE).start()
+        replica = Replica(self.directory, redis).start().wait_synced()
+        cluster = self.open_cluster(redis, "replicas:1", plans=PLANS)
+        self.take(b"first")
+        with replica.client() as client:  # before the answer, not some time after it
+            self.assertEqual(client.bucket_count(), 1)
+        os.kill(replica.pid, signal.SIGSTOP)
+        try:
+            with cluster.connect() as connection:
+                take = connection.take(b"second", 1, "slow")
+            self.assertTrue(take.degraded, take)
+            self.assertFalse(take.allowed, take)
+        finally:
+            os.kill(replica.pid, signal.SIGCONT)
+
+        def granted():
+            with cluster.connect() as connection:
+                return not connection.take(b"third", 1, "slow").degraded
+
+        wait_for("strict takes are granted again", granted, 5 * SLOW)
         cluster.__exit__(None, None, None)
         replica.end()
 

@@ -7,7 +7,7 @@ import signal
 import time
 import unittest
 
-from harness import (PLANS, SLOW, SNAPSHOT_S, Cluster, Process, Redis, free_ports, new_directory, say,
+from harness import (RELAXED_PLANS, SLOW, SNAPSHOT_S, Cluster, Process, Redis, free_ports, new_directory, say,
                      wait_for)
 from load import Load
 from move_tools import halt
@@ -75,7 +75,8 @@ class SentinelTest(unittest.TestCase):
             "127.0.0.1:%d" % sentinel.port for sentinel in self.sentinels)
 
     def open_cluster(self, **options):
-        cluster = Cluster(nodes=2, redis=self.master, store_url=self.url, **options)
+        cluster = Cluster(nodes=2, redis=self.master, store_url=self.url,
+                          plans=RELAXED_PLANS, **options)
         cluster.__enter__()
         self.addCleanup(cluster.end)
         self.cluster = cluster
@@ -133,7 +134,8 @@ class SentinelTest(unittest.TestCase):
                 connection.take_many([[key, 7, "slow"] for key in lost])
             wait_for("the master has it", lambda: client.bucket_count() == len(kept) + len(lost))
             with cluster.control() as control:
-                more = dict(PLANS, plans=PLANS["plans"] + [dict(PLANS["plans"][0], name="more")])
+                more = dict(RELAXED_PLANS, plans=RELAXED_PLANS["plans"] + [
+                    dict(RELAXED_PLANS["plans"][0], name="more")])
                 version = control.call("plans.apply", more)["version"]
             time.sleep(0.3)  # both nodes adopt it
         load = Load(cluster.router.url, busy, "slow").start()

@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from harness import SLOW, Cluster, Redis, free_ports, new_directory, say, wait_for
+from harness import RELAXED_PLANS, SLOW, Cluster, Redis, free_ports, new_directory, say, wait_for
 from test_start import node_words, run
 
 
@@ -104,7 +104,8 @@ class TlsTest(unittest.TestCase):
 
     def test_a_life_over_tls(self):
         redis = self.redis()
-        cluster = Cluster(nodes=2, redis=redis, store_url=redis.tls_url, node_args=self.files())
+        cluster = Cluster(nodes=2, redis=redis, store_url=redis.tls_url, plans=RELAXED_PLANS,
+                          node_args=self.files())
         cluster.__enter__()
         self.addCleanup(cluster.end)
         keys = [b"user-%06d" % i for i in range(10000 // SLOW)]
