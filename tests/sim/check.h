@@ -1,0 +1,119 @@
+/*
+ * The checkers: what must hold at every step, whatever goes wrong.
+ *
+ *   bound     for every key and limit: granted <= burst + rate * time, over all owners that the key
+ *             has had. What a crash may forget is counted as forgotten only if it is as little as
+ *             promised (check "forgotten").
+ *   refusal   a take that fits what was granted at most is not refused by the owner
+ *   answers   each request is answered once, in time, with a result a take
+ *   writer    a write is accepted from one process per slot and fence, and from none older
+ *   zombie    an owner that is none any more grants no longer than its next write takes
+ *   liveness  once nothing goes wrong any more every slot is served, and every take decided
+ *   bounds    what waits anywhere is within its bound
+ *   absent    a full bucket is in no memory and in no store
+ *   clock     cluster time never runs backward in a shard, and is as exact as it says
+ *
+ * They look at what the store executes, at each shard's events and updates (production's own step,
+ * wrapped), and at the clients' answers.
+ */
+#ifndef SLUICE_TESTS_SIM_CHECK_H
+#define SLUICE_TESTS_SIM_CHECK_H
+
+#include "proto/take.h"
+#include "server/core/shard.h"
+#include "tests/sim/process.h"
+#include "tests/sim/store.h"
+
+/* How long after the last fault everything must be as if there had been none: a connection that
+ * leads nowhere is noticed after 5 s, a dead owner after four leases (1 s at most), and what knocks
+ * at a dead door tries again within a second. */
+#define CHECK_SETTLE_NS (UINT64_C(9500) * MS)
+
+/* Clients are silent for the end of a run, so that every bucket can become full. */
+#define CHECK_REFILL_NS (12 * SECOND)
+
+void checks_begin(void);
+void checks_end(void);
+
+/* --- what clients tell --------------------------------------------------------------------- */
+
+struct check_answer {
+    uint32_t key;
+    enum verb verb;
+    uint64_t cost;
+    uint64_t sent_ns;
+    const struct take_result *result;
+};
+void check_answer(const struct check_answer *answer);
+
+/* A request that has no answer yet. */
+void check_waiting(uint32_t client, uint32_t router, uint32_t id, uint64_t sent_ns,
+                   uint64_t deadline_ms);
+
+void checks_node_exit(struct process *process, int status);
+void checks_store_lost(void);
+void check_store(const struct store_seen *seen);
+
+/* --- what the fault plan tells ------------------------------------------------------------- */
+
+/* Something other than a crash goes wrong from now on, or did until now. */
+void check_disturbed(bool disturbed);
+/* Since when; 0: all is calm. */
+uint64_t check_disturbed_since(void);
+uint64_t check_calm_since(void);
+/* Clocks may be wrong by so much more from now on. */
+void check_clock_slack(uint64_t ns);
+uint64_t check_clock_bound(void);
+
+/* --- between the checkers ------------------------------------------------------------------ */
+
+struct check_decision {
+    struct bytes key;
+    enum verb verb;
+    uint64_t cost;
+    bool allowed;
+    uint64_t now_ns; /* cluster time */
+    const struct terms *terms;
+    struct process *process;
+    bool zombie;
+};
+void keys_begin(void);
+void keys_decided(const struct check_decision *decision);
+void keys_reset(struct bytes key);
+/* The slot is read anew by an owner; `whole`: nothing may have been forgotten. */
+void keys_reloaded(uint32_t slot, bool whole);
+void keys_end(void);
+
+/* The highest fence of a slot that was ever raised, and when. */
+uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns);
+
+/* --- planted faults ------------------------------------------------------------------------ */
+
+/* X(NAME, "name"): a rule that is broken on purpose; the checker that must find it is said beside.
+ */
+#define PLANTS(X)                                                                                  \
+    X(HALF_CHARGED, "half-charged")   /* bound: takes cost half */                                 \
+    X(REFUSED, "refused-at-random")   /* refusal */                                                \
+    X(LOST_ANSWER, "lost-answer")     /* answers: a router forgets one */                          \
+    X(SECOND_ANSWER, "second-answer") /* answers: a router gives one twice */                      \
+    X(NO_FENCE, "no-fence")           /* writer: writes do not compare fences */                   \
+    X(DEAF, "deaf-to-change")         /* zombie: nobody hears that a slot has moved */             \
+    X(SLOW_SNAPSHOT, "slow-snapshot") /* forgotten: written a second late */                       \
+    X(UNSEALED, "unsealed-move")      /* forgotten: given away without sealing */                  \
+    X(NO_TAKEOVER, "no-takeover")     /* liveness: nobody takes over from the dead */              \
+    X(WAITING, "more-waiting")        /* bounds: a router takes in more than it may */             \
+    X(KEPT, "kept-when-full")         /* absent: full buckets stay */                              \
+    X(CLOCK_BACK, "clock-back")       /* clock: time steps back */
+
+enum plant {
+#define X(name, text) PLANT_##name,
+    PLANTS(X)
+#undef X
+};
+
+/* Plants a fault by its name; false: there is none of that name. */
+bool check_plant(const char *name);
+bool check_planted(enum plant plant);
+const char *const *check_plants(void);
+
+#endif

@@ -1,0 +1,342 @@
+/* What each key was granted, by an exact account of its own. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "proto/plan_codec.h"
+#include "proto/record.h"
+#include "proto/slot.h"
+#include "server/io/store_keys.h"
+#include "tests/sim/check.h"
+#include "tests/sim/coverage.h"
+#include "tests/sim/world.h"
+
+typedef unsigned __int128 parts; /* a time in 1 / rate ns */
+
+/* States of a key that are remembered, to tell which grants were old enough to be safe. */
+#define PAST_MAX 128
+
+/* What a write may take beyond the snapshot interval, on a day when nothing goes wrong: turns of
+ * loops, the way to the store and back, the write before it. */
+#define WRITE_SLACK_NS (60 * MS)
+
+/* Tokens that a key may owe beyond its burst, after its plan was changed more than once. */
+#define DEBT_TOKENS_MAX 100
+
+struct past {
+    uint64_t at_ns; /* true time */
+    parts low[LIMITS_PER_PLAN_MAX];
+};
+
+struct key_model {
+    bool used;
+    char name[32];
+    uint32_t slot;
+    struct terms terms;
+    /* When the bucket is full again, by what must have been counted and what can have been. */
+    parts low[LIMITS_PER_PLAN_MAX], high[LIMITS_PER_PLAN_MAX];
+    struct process *granter;
+    struct past past[PAST_MAX];
+    uint32_t past_count;
+};
+
+static struct key_model models[KEYS_OF_RUN_MAX];
+/* What clocks may be wrong by on a quiet day: half of the best round trip of eight, and what drift
+ * adds until it is measured again. */
+#define CLOCK_SLACK_NS (20 * MS)
+
+static uint64_t disturbed_since_ns, calm_since_ns, clock_slack_ns = CLOCK_SLACK_NS;
+
+/* --- weather ------------------------------------------------------------------------------- */
+
+void check_disturbed(bool disturbed) {
+    if (disturbed && disturbed_since_ns == 0) {
+        disturbed_since_ns = sim_now() > 0 ? sim_now() : 1;
+    } else if (!disturbed) {
+        disturbed_since_ns = 0;
+        calm_since_ns = sim_now();
+    }
+}
+
+uint64_t check_disturbed_since(void) {
+    return disturbed_since_ns;
+}
+
+uint64_t check_calm_since(void) {
+    return calm_since_ns;
+}
+
+void check_clock_slack(uint64_t ns) {
+    clock_slack_ns += ns;
+}
+
+uint64_t check_clock_bound(void) {
+    return clock_slack_ns;
+}
+
+/* --- models -------------------------------------------------------------------------------- */
+
+void keys_begin(void) {
+    memset(models, 0, sizeof models);
+}
+
+static struct key_model *model_find(struct bytes key) {
+    char name[32];
+    for (uint32_t i = 0; i < world.config.keys; i++) {
+        key_name(i, name);
+        if (bytes_equal(key, bytes_of_text(name))) {
+            struct key_model *model = &models[i];
+            if (!model->used) {
+                model->used = true;
+                memcpy(model->name, name, sizeof name);
+                model->slot = slot_of_hash(key_hash(key), world.config.slots).index;
+            }
+            return model;
+        }
+    }
+    sim_fail("bound", "a decision on a key that nobody asked for");
+}
+
+static parts at(const struct limit *limit, uint64_t ns) {
+    return (parts)ns * limit->rate_tokens;
+}
+
+static parts most(parts a, parts b) {
+    return a > b ? a : b;
+}
+
+/* Which terms were in force when is the owner's business, and when a bucket is put under others:
+ * the account starts over, with nothing that must have been counted and all that can have been. */
+static void terms_change(struct key_model *model, const struct terms *terms, uint64_t now_ns) {
+    uint64_t burst = 0;
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        uint64_t tokens = model->terms.limits[i].burst_tokens + DEBT_TOKENS_MAX;
+        burst = tokens > burst ? tokens : burst;
+    }
+    for (uint32_t i = 0; i < terms->limit_count; i++) {
+        const struct limit *limit = &terms->limits[i];
+        model->low[i] = 0;
+        model->high[i] = at(limit, now_ns) + (parts)burst * limit->period_ns;
+    }
+    model->terms = *terms;
+    model->past_count = 0;
+}
+
+static void past_add(struct key_model *model) {
+    if (model->past_count == PAST_MAX) {
+        model->past_count--;
+        memmove(&model->past[0], &model->past[1], model->past_count * sizeof model->past[0]);
+    }
+    struct past *past = &model->past[model->past_count];
+    model->past_count++;
+    past->at_ns = sim_now();
+    memcpy(past->low, model->low, sizeof past->low);
+}
+
+static void granted(struct key_model *model, const struct check_decision *decision) {
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        const struct limit *limit = &model->terms.limits[i];
+        parts now = at(limit, decision->now_ns);
+        parts increment = (parts)decision->cost * limit->period_ns;
+        model->low[i] = most(model->low[i], now) + increment;
+        model->high[i] = most(model->high[i], now) + increment;
+        parts room = (parts)limit->burst_tokens * limit->period_ns;
+        if (decision->cost > 0 && model->low[i] > now + room) {
+            parts over = (model->low[i] - now - room + limit->period_ns - 1) / limit->period_ns;
+            sim_fail("bound",
+                     "%s: %s granted %" PRIu64 ", %" PRIu64 " tokens more than %" PRIu64
+                     " per %" PRIu64 " ms, burst %" PRIu64 ", allow",
+                     model->name, decision->process->name, decision->cost, (uint64_t)over,
+                     limit->rate_tokens, limit->period_ns / MS, limit->burst_tokens);
+        }
+    }
+    model->granter = decision->process;
+    past_add(model);
+}
+
+static void refused(const struct key_model *model, const struct check_decision *decision) {
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        const struct limit *limit = &model->terms.limits[i];
+        parts now = at(limit, decision->now_ns);
+        parts after = most(model->high[i], now) + (parts)decision->cost * limit->period_ns;
+        if (after > now + (parts)limit->burst_tokens * limit->period_ns) {
+            return;
+        }
+    }
+    sim_fail("refusal", "%s: %s refused %" PRIu64 " tokens that were there", model->name,
+             decision->process->name, decision->cost);
+}
+
+static void refunded(struct key_model *model, const struct check_decision *decision) {
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        const struct limit *limit = &model->terms.limits[i];
+        parts now = at(limit, decision->now_ns);
+        parts increment = (parts)decision->cost * limit->period_ns;
+        model->low[i] = model->low[i] > now + increment ? model->low[i] - increment : now;
+        /* An owner that has forgotten a grant refunds less than one that has not. */
+    }
+    past_add(model);
+}
+
+void keys_decided(const struct check_decision *decision) {
+    struct key_model *model = model_find(decision->key);
+    if (decision->zombie || world.map_lost) {
+        return; /* its successor knows nothing of it; check_shard looks at how long it goes on */
+    }
+    if (!terms_equal(&model->terms, decision->terms)) {
+        terms_change(model, decision->terms, decision->now_ns);
+    }
+    if (decision->verb == VERB_TAKE && decision->allowed) {
+        granted(model, decision);
+    } else if (decision->verb == VERB_REFUND) {
+        refunded(model, decision);
+    } else if (!decision->allowed) {
+        refused(model, decision);
+    }
+}
+
+void keys_reset(struct bytes key) {
+    struct key_model *model = model_find(key);
+    memset(model->low, 0, sizeof model->low);
+    model->past_count = 0;
+    past_add(model);
+}
+
+/* --- what the store holds when an owner reads it ------------------------------------------- */
+
+/* Whether a record was written under the terms that the account is kept under. */
+static bool record_fits(const struct key_model *model, const struct record *record) {
+    if (record->tat_count != model->terms.limit_count) {
+        return false;
+    }
+    if (record->is_inline) {
+        return limit_equal(&record->limit, &model->terms.limits[0]);
+    }
+    if (!config_has(&world.config, FEATURE_PLANS) && !config_has(&world.config, FEATURE_ASSIGNS)) {
+        return true;
+    }
+    store_key name;
+    int size = store_key_plans("sluice:", name);
+    struct bytes words[] = {bytes_of_text("HGET"), bytes_of(name, (size_t)size),
+                            bytes_of_text("value")};
+    struct buffer out = {0};
+    struct fault fault;
+    struct plan_set *set = malloc(sizeof *set);
+    assert(set != NULL);
+    db_call(store_db(), store_clock() / MS, words, 3, &out);
+    buffer_put(&out, "", 1);
+    const uint8_t *body = (const uint8_t *)strstr((const char *)out.data, "\r\n") + 2;
+    struct reader reader = reader_of(
+        bytes_of(body, out.data[1] == '-' ? 0 : strtoul((const char *)out.data + 1, NULL, 10)));
+    bool fits = false;
+    if (plan_set_read(&reader, set, &fault) == CODE_OK) {
+        int32_t at_plan = plan_set_find(set, record->plan);
+        fits = at_plan >= 0 &&
+               terms_equal(plan_terms_at(&set->plans[at_plan], record->generation), &model->terms);
+    }
+    free(set);
+    buffer_free(&out);
+    return fits;
+}
+
+static bool stored_read(const struct key_model *model, parts stored[LIMITS_PER_PLAN_MAX]) {
+    store_key name;
+    int size = store_key_buckets("sluice:", (struct slot){.index = (uint16_t)model->slot}, name);
+    struct bytes words[] = {bytes_of_text("HGET"), bytes_of(name, (size_t)size),
+                            bytes_of_text(model->name)};
+    struct buffer out = {0};
+    struct record record;
+    struct fault fault;
+    bool good = true;
+    memset(stored, 0, LIMITS_PER_PLAN_MAX * sizeof stored[0]);
+    db_call(store_db(), store_clock() / MS, words, 3, &out);
+    buffer_put(&out, "", 1);
+    if (out.data[1] != '-') {
+        const uint8_t *body = (const uint8_t *)strstr((const char *)out.data, "\r\n") + 2;
+        size_t bytes = strtoul((const char *)out.data + 1, NULL, 10);
+        good = record_read(bytes_of(body, bytes), &record, &fault) == CODE_OK &&
+               record_fits(model, &record);
+        for (uint32_t i = 0; good && i < record.tat_count; i++) {
+            stored[i] = at(&model->terms.limits[i], record.tats[i].ns) + record.tats[i].part;
+        }
+    }
+    buffer_free(&out);
+    return good;
+}
+
+/* Until when grants must have reached the store. */
+static uint64_t safe_until(const struct key_model *model, bool whole) {
+    const struct process *granter = model->granter;
+    uint64_t window_ns = world.config.snapshot_interval_ns + WRITE_SLACK_NS, kept_ns;
+    uint64_t until_ns = sim_now();
+    if (granter != NULL && !granter->alive) {
+        until_ns = granter->ended_ns;
+        whole = whole || granter->orderly;
+    }
+    uint64_t lost_at_ns = store_lost_at(&kept_ns);
+    if (disturbed_since_ns != 0) {
+        until_ns = disturbed_since_ns < until_ns ? disturbed_since_ns : until_ns;
+        if (lost_at_ns >= disturbed_since_ns && kept_ns < until_ns) {
+            until_ns = kept_ns;
+        }
+        whole = false;
+    }
+    if (whole) {
+        return until_ns;
+    }
+    return until_ns > window_ns ? until_ns - window_ns : 0;
+}
+
+static void reloaded(struct key_model *model, bool whole) {
+    parts stored[LIMITS_PER_PLAN_MAX];
+    if (!stored_read(model, stored)) {
+        terms_change(model, &model->terms, store_clock() + clock_slack_ns);
+        return;
+    }
+    uint64_t until_ns = safe_until(model, whole);
+    const struct past *safe = NULL;
+    for (uint32_t i = 0; i < model->past_count && model->past[i].at_ns <= until_ns; i++) {
+        safe = &model->past[i];
+    }
+    bool forgotten = false;
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        const struct limit *limit = &model->terms.limits[i];
+        parts full = at(limit, store_clock() + clock_slack_ns);
+        if (safe != NULL && safe->low[i] > full && stored[i] < safe->low[i]) {
+            parts missing = (safe->low[i] - most(stored[i], full)) / limit->period_ns;
+            sim_fail("forgotten",
+                     "%s: the store lacks %" PRIu64 " tokens that were granted more than %" PRIu64
+                     " ms ago",
+                     model->name, (uint64_t)missing, (sim_now() - safe->at_ns) / MS);
+        }
+        forgotten = forgotten || (model->low[i] > full && stored[i] < model->low[i]);
+        model->low[i] = stored[i] < model->low[i] ? stored[i] : model->low[i];
+    }
+    if (forgotten) {
+        sim_cover(COVER_GRANTS_FORGOTTEN);
+    }
+    model->past_count = 0;
+    past_add(model);
+}
+
+void keys_reloaded(uint32_t slot, bool whole) {
+    if (world.map_lost) {
+        return;
+    }
+    for (uint32_t i = 0; i < world.config.keys; i++) {
+        if (models[i].used && models[i].slot == slot && models[i].terms.limit_count > 0) {
+            reloaded(&models[i], whole);
+        }
+    }
+}
+
+/* --- the end ------------------------------------------------------------------------------- */
+
+static void left_over(void *ctx, const char *key, struct bytes field, struct bytes value) {
+    sim_fail("absent", "%.*s is full, and still has a record in %s", (int)field.size,
+             (const char *)field.data, key);
+}
+
+void keys_end(void) {
+    db_visit(store_db(), ":buckets", left_over, NULL);
+}

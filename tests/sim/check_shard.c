@@ -1,0 +1,437 @@
+/* What shards and routers do, step by step. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "router/core/router.h"
+#include "runtime/clock.h"
+#include "server/core/bucket.h"
+#include "server/core/handover.h"
+#include "server/core/ownership.h"
+#include "server/core/shard_state.h"
+#include "tests/sim/check.h"
+#include "tests/sim/coverage.h"
+#include "tests/sim/report.h"
+#include "tests/sim/world.h"
+
+#define SHARDS_OF_RUN_MAX 512
+
+/* What a former owner may need to hear of it, when nothing else goes wrong: a write is due after
+ * the snapshot interval, and its refusal comes with the answer. A heartbeat may be as long away. */
+#define ZOMBIE_SLACK_NS (500 * MS)
+
+struct shard_seen {
+    const struct shard *shard;
+    struct process *process;
+    uint64_t fences[SLOTS_MAX];
+    uint64_t now_ns;              /* cluster time of its last event */
+    uint8_t owned[SLOTS_MAX / 8]; /* every slot that it ever had, for a planted fault */
+};
+
+struct decided {
+    enum verb verb;
+    uint64_t cost, now_ns;
+    struct terms terms;
+    bool allowed;
+};
+
+static struct shard_seen *shards[SHARDS_OF_RUN_MAX];
+static uint32_t shard_count;
+static struct decided decided[TAKES_PER_REQUEST_MAX];
+static uint32_t decided_count;
+
+/* --- faults that are planted --------------------------------------------------------------- */
+
+static const char *const plants[] = {
+#define X(name, text) text,
+    PLANTS(X)
+#undef X
+        NULL,
+};
+static int planted = -1;
+
+const char *const *check_plants(void) {
+    return plants;
+}
+
+bool check_planted(enum plant plant) {
+    return planted == (int)plant;
+}
+
+bool check_plant(const char *name) {
+    for (int i = 0; plants[i] != NULL; i++) {
+        if (strcmp(plants[i], name) == 0) {
+            planted = i;
+            if (check_planted(PLANT_NO_FENCE)) {
+                store_plant("if held > tonumber(ARGV[1]) then return 'FENCED' end", "");
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- the rules, wrapped -------------------------------------------------------------------- */
+
+void __real_bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
+                          uint64_t cost, uint64_t now_ns, struct take_result *result);
+void __wrap_bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
+                          uint64_t cost, uint64_t now_ns, struct take_result *result);
+
+void __wrap_bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
+                          uint64_t cost, uint64_t now_ns, struct take_result *result) {
+    uint64_t charged = check_planted(PLANT_HALF_CHARGED) && verb == VERB_TAKE ? cost / 2 : cost;
+    __real_bucket_decide(terms, tats, verb, charged, now_ns, result);
+    if (check_planted(PLANT_REFUSED) && verb == VERB_TAKE && sim_chance(STREAM_SYSTEM, 2)) {
+        result->allowed = false;
+    }
+    assert(decided_count < TAKES_PER_REQUEST_MAX);
+    decided[decided_count] = (struct decided){verb, cost, now_ns, *terms, result->allowed};
+    decided_count++;
+}
+
+bool __real_bucket_full(const struct terms *terms, const struct tat tats[], uint64_t now_ns);
+bool __wrap_bucket_full(const struct terms *terms, const struct tat tats[], uint64_t now_ns);
+
+bool __wrap_bucket_full(const struct terms *terms, const struct tat tats[], uint64_t now_ns) {
+    return !check_planted(PLANT_KEPT) && __real_bucket_full(terms, tats, now_ns);
+}
+
+uint32_t __real_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
+                               const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
+                               struct placement_move *moves);
+uint32_t __wrap_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
+                               const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
+                               struct placement_move *moves);
+
+uint32_t __wrap_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
+                               const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
+                               struct placement_move *moves) {
+    uint32_t count =
+        __real_ownership_beat(ownership, map, self, absent, sent_ns, round_trip_ns, moves);
+    return check_planted(PLANT_NO_TAKEOVER) ? 0 : count;
+}
+
+uint64_t __real_clock_now_ns(struct cluster_clock *clock, uint64_t monotonic_ns);
+uint64_t __wrap_clock_now_ns(struct cluster_clock *clock, uint64_t monotonic_ns);
+
+uint64_t __wrap_clock_now_ns(struct cluster_clock *clock, uint64_t monotonic_ns) {
+    uint64_t now_ns = __real_clock_now_ns(clock, monotonic_ns);
+    return check_planted(PLANT_CLOCK_BACK) ? now_ns - sim_below(STREAM_SYSTEM, 5 * MS) : now_ns;
+}
+
+/* --- shards -------------------------------------------------------------------------------- */
+
+static struct shard_seen *seen_of(const struct shard *shard) {
+    struct process *process = process_current();
+    for (uint32_t i = 0; i < shard_count; i++) {
+        if (shards[i]->shard == shard && shards[i]->process == process) {
+            return shards[i];
+        }
+    }
+    assert(shard_count < SHARDS_OF_RUN_MAX);
+    struct shard_seen *seen = sim_keep(sizeof *seen);
+    seen->shard = shard;
+    seen->process = process;
+    shards[shard_count] = seen;
+    shard_count++;
+    return seen;
+}
+
+static void zombie_look(const struct shard_seen *seen, uint32_t slot) {
+    uint64_t since_ns, calm_ns = check_calm_since();
+    sim_cover(COVER_ZOMBIE_GRANT);
+    fence_newest(slot, &since_ns);
+    if (check_disturbed_since() != 0 || world.map_lost) {
+        return;
+    }
+    since_ns = calm_ns > since_ns ? calm_ns : since_ns;
+    uint64_t most_ns =
+        world.config.snapshot_interval_ns + world.config.lease_ttl_ns / 10 + ZOMBIE_SLACK_NS;
+    if (sim_now() > since_ns + most_ns) {
+        sim_fail("zombie", "%s grants on slot %u, which was another's %" PRIu64 " ms ago",
+                 seen->process->name, slot, (sim_now() - since_ns) / MS);
+    }
+}
+
+static void decisions_look(const struct shard_seen *seen, const struct shard_event *event,
+                           const struct shard_update *update) {
+    uint32_t at = 0;
+    if (update->result_count != event->takes.count) {
+        sim_fail("answers", "a shard gave %u results to %u takes", update->result_count,
+                 event->takes.count);
+    }
+    for (uint32_t i = 0; i < update->result_count; i++) {
+        const struct take_result *result = &update->results[i];
+        const struct shard_item *item = &event->takes.items[i];
+        bool was_decided = result->code == CODE_OK || result->reason == REASON_MEMORY_FULL ||
+                           result->reason == REASON_TERMS_FULL;
+        if (result->code == CODE_MOVED) {
+            sim_cover(COVER_TAKE_MOVED);
+        }
+        if (!was_decided) {
+            continue;
+        }
+        assert(at < decided_count);
+        const struct decided *from = &decided[at++];
+        if (result->code != CODE_OK) {
+            continue;
+        }
+        assert(from->verb == item->verb && from->cost == item->take.cost_tokens);
+        uint32_t slot = slot_of_hash(key_hash(item->take.key), world.config.slots).index;
+        uint64_t raised_at_ns;
+        struct check_decision decision = {.key = item->take.key,
+                                          .verb = item->verb,
+                                          .cost = from->cost,
+                                          .allowed = from->allowed,
+                                          .now_ns = from->now_ns,
+                                          .terms = &from->terms,
+                                          .process = seen->process,
+                                          .zombie = seen->fences[slot] <
+                                                    fence_newest(slot, &raised_at_ns)};
+        sim_trace("%s decides %.*s %" PRIu64 " %s%s", seen->process->name, (int)item->take.key.size,
+                  (const char *)item->take.key.data, from->cost,
+                  from->allowed ? "granted" : "refused", decision.zombie ? " (zombie)" : "");
+        if (decision.zombie && decision.allowed && decision.verb == VERB_TAKE) {
+            zombie_look(seen, slot);
+        }
+        keys_decided(&decision);
+    }
+}
+
+static void stored_look(struct shard_seen *seen, const struct shard_event *event) {
+    if (event->stored.status == SHARD_STORED_FAILED) {
+        sim_cover(COVER_STORED_FAILED);
+    } else if (event->stored.op_kind == SHARD_OP_RAISE_FENCE &&
+               event->stored.status == SHARD_STORED_OK) {
+        seen->fences[event->stored.slot.index] = event->stored.fence;
+    }
+}
+
+static void state_cover(const struct shard *shard, uint32_t slot) {
+    static const int covers[] = {
+        [SLOT_ABSENT] = COVER_SLOT_ABSENT,   [SLOT_FENCING] = COVER_SLOT_FENCING,
+        [SLOT_LOADING] = COVER_SLOT_LOADING, [SLOT_SERVING] = COVER_SLOT_SERVING,
+        [SLOT_SEALED] = COVER_SLOT_SEALED,   [SLOT_RELEASING] = COVER_SLOT_RELEASING,
+    };
+    sim_cover(covers[shard->slots[slot].state]);
+}
+
+static void shard_look(struct shard_seen *seen, const struct shard_event *event) {
+    const struct shard *shard = seen->shard;
+    if (event->kind == SHARD_EVENT_STORED) {
+        state_cover(shard, event->stored.slot.index);
+    } else if (event->kind == SHARD_EVENT_OWN || event->kind == SHARD_EVENT_SEAL) {
+        for (uint32_t i = 0; i < shard->options.slot_count; i++) {
+            state_cover(shard, i);
+        }
+    }
+    if (shard->pending_count > SHARD_ADMIN_PENDING_MAX ||
+        shard->loading_count > SHARD_LOADING_MAX) {
+        sim_fail("bounds", "%s: %u operators wait, %u slots are loading", seen->process->name,
+                 shard->pending_count, shard->loading_count);
+    }
+}
+
+/* Cluster time is the store's, as exact as a round trip on this day allows. */
+static void clock_look(struct shard_seen *seen, const struct shard_event *event) {
+    uint64_t true_ns = store_clock(), now_ns = event->now_ns;
+    uint64_t wrong_ns = now_ns > true_ns ? now_ns - true_ns : true_ns - now_ns;
+    if (now_ns < seen->now_ns) {
+        sim_fail("clock", "%s: cluster time went back by %" PRIu64 " us", seen->process->name,
+                 (seen->now_ns - now_ns) / US);
+    }
+    if (wrong_ns > check_clock_bound()) {
+        sim_fail("clock", "%s: cluster time is wrong by %" PRIu64 " ms", seen->process->name,
+                 wrong_ns / MS);
+    }
+    seen->now_ns = now_ns;
+}
+
+void __real_shard_step(struct shard *shard, const struct shard_event *event,
+                       struct shard_update *update);
+void __wrap_shard_step(struct shard *shard, const struct shard_event *event,
+                       struct shard_update *update);
+
+/* What a planted fault makes of an event. */
+static void event_spoil(struct shard_seen *seen, struct shard_event *event,
+                        uint8_t nothing[SLOTS_MAX / 8]) {
+    if (check_planted(PLANT_UNSEALED) && event->kind == SHARD_EVENT_SEAL) {
+        memset(nothing, 0, SLOTS_MAX / 8);
+        event->seal.slots = nothing;
+    } else if (check_planted(PLANT_DEAF) && event->kind == SHARD_EVENT_OWN) {
+        for (uint32_t i = 0; i < (world.config.slots + 7) / 8; i++) {
+            seen->owned[i] |= event->own.slots[i];
+        }
+        event->own.slots = seen->owned;
+    } else if (check_planted(PLANT_DEAF) && event->kind == SHARD_EVENT_STORED &&
+               event->stored.status == SHARD_STORED_FENCED &&
+               event->stored.op_kind == SHARD_OP_WRITE) {
+        event->stored.status = SHARD_STORED_OK;
+    }
+}
+
+void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
+                       struct shard_update *update) {
+    struct shard_seen *seen = seen_of(shard);
+    struct shard_event event = *given;
+    uint8_t nothing[SLOTS_MAX / 8];
+    report_of_run()->steps++;
+    decided_count = 0;
+    event_spoil(seen, &event, nothing);
+    clock_look(seen, &event);
+    if (event.kind == SHARD_EVENT_STORED) {
+        stored_look(seen, &event);
+    } else if (event.kind == SHARD_EVENT_ADMIN && event.admin.kind == SHARD_ADMIN_RESET) {
+        keys_reset(event.admin.key);
+    }
+    __real_shard_step(shard, &event, update);
+    if (event.kind == SHARD_EVENT_TAKES) {
+        decisions_look(seen, &event, update);
+    }
+    update->sealed =
+        update->sealed || (check_planted(PLANT_UNSEALED) && event.kind == SHARD_EVENT_SEAL);
+    for (uint32_t i = 0; i < update->notice_count; i++) {
+        sim_cover_many(COVER_SLOT_DROPPED, update->notices[i].kind == SHARD_NOTICE_FENCED);
+    }
+    shard_look(seen, &event);
+}
+
+/* --- routers ------------------------------------------------------------------------------- */
+
+void __real_router_step(struct router *router, const struct router_event *event,
+                        struct router_update *update);
+void __wrap_router_step(struct router *router, const struct router_event *event,
+                        struct router_update *update);
+
+static void router_look(const struct router *router) {
+    const struct router_counters *counters = router_counters(router);
+    struct router_link_info info;
+    if (counters->pending_items > router_items_max()) {
+        sim_fail("bounds", "%s: %" PRIu64 " takes wait, at most %u may", process_current()->name,
+                 counters->pending_items, router_items_max());
+    }
+    for (uint32_t i = 0; router_link_info(router, i, &info); i++) {
+        if (info.outstanding > BATCHES_PER_LINK_MAX) {
+            sim_fail("bounds", "%s: %u batches outstanding on a link", process_current()->name,
+                     info.outstanding);
+        }
+    }
+}
+
+void __wrap_router_step(struct router *router, const struct router_event *given,
+                        struct router_update *update) {
+    struct router_event deaf = {.kind = ROUTER_EVENT_TURN, .now_ns = given->now_ns};
+    bool first = router_map(router) == NULL || router_map(router)->epoch.number == 0;
+    bool spoilt = check_planted(PLANT_DEAF) && given->kind == ROUTER_EVENT_VIEW && !first;
+    const struct router_event *event = spoilt ? &deaf : given;
+    static struct router_answer answers[2 * TAKES_PER_REQUEST_MAX];
+    uint64_t retries = router_counters(router)->retries;
+    report_of_run()->steps++;
+    __real_router_step(router, event, update);
+    sim_cover_many(COVER_RETRY, router_counters(router)->retries - retries);
+    router_look(router);
+    if (update->answer_count == 0 || !sim_chance(STREAM_SYSTEM, 5)) {
+        return;
+    }
+    if (check_planted(PLANT_LOST_ANSWER)) {
+        update->answer_count--;
+    } else if (check_planted(PLANT_SECOND_ANSWER)) {
+        memcpy(answers, update->answers, update->answer_count * sizeof answers[0]);
+        answers[update->answer_count] = answers[0];
+        update->answers = answers;
+        update->answer_count++;
+    }
+}
+
+void __real_handover_step(struct handover *handover, const struct handover_event *event,
+                          struct map *next, struct handover_update *update);
+void __wrap_handover_step(struct handover *handover, const struct handover_event *event,
+                          struct map *next, struct handover_update *update);
+
+void __wrap_handover_step(struct handover *handover, const struct handover_event *event,
+                          struct map *next, struct handover_update *update) {
+    __real_handover_step(handover, event, next, update);
+    static const int covers[] = {
+        [HANDOVER_REACHING] = COVER_HANDOVER_REACHING,
+        [HANDOVER_SEALING] = COVER_HANDOVER_SEALING,
+        [HANDOVER_CHANGING] = COVER_HANDOVER_CHANGING,
+        [HANDOVER_SETTLING] = COVER_HANDOVER_SETTLING,
+    };
+    if (handover->state != HANDOVER_IDLE) {
+        sim_cover(covers[handover->state]);
+    }
+}
+
+/* --- answers to clients -------------------------------------------------------------------- */
+
+void check_answer(const struct check_answer *answer) {
+    const struct take_result *result = answer->result;
+    if (answer->sent_ns < world.config.faults_end_ns + CHECK_SETTLE_NS || world.map_lost) {
+        return;
+    }
+    bool full = result->code == CODE_OVERLOADED && config_has(&world.config, FEATURE_SMALL_ROUTER);
+    if (result->code != CODE_OK && !full) {
+        sim_fail("liveness",
+                 "key-%u: nothing has gone wrong for %" PRIu64 " ms, and a take fails: %s",
+                 answer->key, (answer->sent_ns - world.config.faults_end_ns) / MS,
+                 code_text(result->code));
+    }
+    if (result->code == CODE_OK && (result->flags & TAKE_FLAG_DEGRADED) != 0) {
+        sim_fail("liveness",
+                 "key-%u: nothing has gone wrong for %" PRIu64 " ms, and no owner answers",
+                 answer->key, (answer->sent_ns - world.config.faults_end_ns) / MS);
+    }
+}
+
+/* An answer is a deadline, two ways and a turn away; routers may have been dead or paused. */
+#define ANSWER_SLACK_NS (200 * MS)
+
+void check_waiting(uint32_t client, uint32_t router, uint32_t id, uint64_t sent_ns,
+                   uint64_t deadline_ms) {
+    uint64_t from_ns = sent_ns, calm_ns = check_calm_since();
+    if (check_disturbed_since() != 0) {
+        return;
+    }
+    from_ns = calm_ns > from_ns ? calm_ns : from_ns;
+    if (sim_now() > from_ns + deadline_ms * MS + ANSWER_SLACK_NS) {
+        sim_fail("answers", "client %u: router %u has not answered %u, due %" PRIu64 " ms ago",
+                 client, router, id, (sim_now() - from_ns) / MS - deadline_ms);
+    }
+}
+
+/* --- begin and end ------------------------------------------------------------------------- */
+
+void checks_begin(void) {
+    keys_begin();
+    check_clock_slack(config_has(&world.config, FEATURE_SPIKES) ? 60 * MS : 0);
+    check_clock_slack(config_has(&world.config, FEATURE_SLOW_LOOPS) ? 20 * MS : 0);
+    store_watch(check_store);
+}
+
+void checks_node_exit(struct process *process, int status) {
+    process->orderly = status == 0;
+}
+
+void checks_end(void) {
+    uint64_t serving = 0, buckets = 0;
+    sim_cover_many(COVER_LEASE_EXPIRED, db_expired(store_db()));
+    if (world.map_lost) {
+        return;
+    }
+    for (uint32_t i = 0; i < shard_count; i++) {
+        if (shards[i]->process->alive) {
+            serving += shard_counters(shards[i]->shard)->slots_serving;
+            buckets += shard_counters(shards[i]->shard)->buckets;
+        }
+    }
+    if (serving != world.config.slots) {
+        sim_fail("liveness", "%" PRIu64 " of %u slots are served at the end", serving,
+                 world.config.slots);
+    }
+    if (buckets > 0) {
+        sim_fail("absent", "%" PRIu64 " buckets are full, and still in memory", buckets);
+    }
+    keys_end();
+}

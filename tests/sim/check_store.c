@@ -1,0 +1,173 @@
+/* What the store executes: who raises fences, who writes under them, who changes the map. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "proto/map_codec.h"
+#include "tests/sim/check.h"
+#include "tests/sim/coverage.h"
+#include "tests/sim/world.h"
+
+struct slot_seen {
+    uint64_t fence, raised_at_ns;
+    struct process *writer; /* of that fence */
+    bool orderly;           /* its owner has given it away */
+};
+
+static struct slot_seen slots[SLOTS_MAX];
+static uint64_t plans_number;
+
+uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns) {
+    *raised_at_ns = slots[slot].raised_at_ns;
+    return slots[slot].fence;
+}
+
+static uint32_t slot_of_key(struct bytes key) {
+    const char *brace = memchr(key.data, '{', key.size);
+    assert(brace != NULL);
+    return (uint32_t)strtoul(brace + 1, NULL, 10);
+}
+
+static bool answered_ok(const struct store_seen *seen) {
+    return strstr((const char *)seen->answer.data, "FENCED") == NULL && seen->answer.data[0] != '-';
+}
+
+static uint64_t number_of(struct bytes word) {
+    return strtoull((const char *)word.data, NULL, 10);
+}
+
+static void fence_look(const struct store_seen *seen) {
+    struct slot_seen *slot = &slots[slot_of_key(seen->keys[0])];
+    if (!answered_ok(seen)) {
+        sim_cover(COVER_FENCE_REFUSED);
+        return;
+    }
+    uint64_t fence = strtoull(strstr((const char *)seen->answer.data, "\r\n") + 2, NULL, 10), kept;
+    sim_cover(COVER_FENCE_RAISED);
+    sim_trace("store: slot %u has fence %" PRIu64 " of %s", slot_of_key(seen->keys[0]), fence,
+              seen->process->name);
+    /* A store that has lost its tail may count again from where it was. */
+    if (fence <= slot->fence && store_lost_at(&kept) < slot->raised_at_ns && !world.map_lost) {
+        sim_fail("writer", "slot %u: fence %" PRIu64 " was raised twice",
+                 slot_of_key(seen->keys[0]), fence);
+    }
+    keys_reloaded(slot_of_key(seen->keys[0]), slot->orderly);
+    *slot = (struct slot_seen){.fence = fence, .raised_at_ns = sim_now(), .writer = seen->process};
+}
+
+static void write_look(const struct store_seen *seen) {
+    uint32_t index = slot_of_key(seen->keys[0]);
+    struct slot_seen *slot = &slots[index];
+    uint64_t fence = number_of(seen->words[0]), kept;
+    if (world.map_lost) {
+        return;
+    }
+    if (!answered_ok(seen)) {
+        sim_cover(COVER_WRITE_FENCED);
+        return;
+    }
+    sim_cover(COVER_WRITE_ACCEPTED);
+    bool lost = store_lost_at(&kept) >= slot->raised_at_ns;
+    if (fence < slot->fence && !lost) {
+        sim_fail("writer",
+                 "slot %u: a write of %s under fence %" PRIu64 " was accepted after %s had raised "
+                 "it to %" PRIu64,
+                 index, seen->process->name, fence, slot->writer->name, slot->fence);
+    }
+    if (fence == slot->fence && seen->process != slot->writer && !lost) {
+        sim_fail("writer", "slot %u: %s and %s both write under fence %" PRIu64, index,
+                 seen->process->name, slot->writer->name, fence);
+    }
+}
+
+static const struct node_place *place_of(const struct process *process) {
+    for (uint32_t i = 0; i < world.config.nodes; i++) {
+        if (world.nodes[i].process == process) {
+            return &world.nodes[i];
+        }
+    }
+    return NULL;
+}
+
+/* Slots that their own owner gives away: it has sealed and written them, so the store has all. */
+static void orderly_look(const struct map *next, const struct process *process) {
+    const struct node_place *place = place_of(process);
+    int32_t self = place == NULL ? -1 : map_find_node(world.map, bytes_of_text(place->id));
+    for (uint32_t i = 0; i < next->slot_count && i < world.map->slot_count; i++) {
+        uint16_t before = world.map->owner[i], after = next->owner[i];
+        if (before == after || before == UINT16_MAX) {
+            continue;
+        }
+        if (self >= 0 && world.map->shards[before].node == self) {
+            slots[i].orderly = true;
+            keys_reloaded(i, true);
+        } else {
+            sim_cover(COVER_FAILOVER);
+        }
+    }
+}
+
+static void number_found(void *ctx, const char *key, struct bytes field, struct bytes value) {
+    uint64_t *number = ctx;
+    if (bytes_equal(field, bytes_of_text("number"))) {
+        *number = number_of(value);
+    }
+}
+
+static uint64_t stored_number(const char *suffix) {
+    uint64_t number = 0;
+    db_visit(store_db(), suffix, number_found, &number);
+    return number;
+}
+
+static void replace_look(const struct store_seen *seen) {
+    struct fault fault;
+    bool done = strstr((const char *)seen->answer.data, "OK") != NULL;
+    if (strstr((const char *)seen->keys[0].data, ":map") == NULL) {
+        plans_number = done ? number_of(seen->words[1]) : plans_number;
+        return;
+    }
+    if (!done) {
+        sim_cover(COVER_MAP_CONFLICT);
+        return;
+    }
+    sim_cover(COVER_MAP_CHANGED);
+    struct map *next = malloc(sizeof *next);
+    struct reader reader = reader_of(seen->words[2]);
+    if (next == NULL || map_read(&reader, next, &fault) != CODE_OK) {
+        sim_fail("simulator", "a map that cannot be read was stored: %s", fault.text);
+    }
+    sim_trace("store: map epoch %" PRIu64 " of %s", next->epoch.number, seen->process->name);
+    orderly_look(next, seen->process);
+    *world.map = *next;
+    free(next);
+}
+
+void check_store(const struct store_seen *seen) {
+    switch (seen->script) {
+    case SCRIPT_RAISE_FENCE:
+        fence_look(seen);
+        break;
+    case SCRIPT_WRITE:
+    case SCRIPT_ASSIGN:
+        write_look(seen);
+        break;
+    case SCRIPT_REPLACE:
+        replace_look(seen);
+        break;
+    default:
+        break;
+    }
+}
+
+/* The store has gone back to what it held before. What it knows of the cluster may be older than
+ * what nodes and routers have acted upon: then nobody can tell who owns what, and nothing is
+ * promised (docs/testing.md, known limits). */
+void checks_store_lost(void) {
+    uint64_t epoch = stored_number(":map"), plans = stored_number(":plans");
+    if (epoch < world.map->epoch.number || plans < plans_number) {
+        sim_cover(COVER_MAP_LOST);
+        sim_trace("store has lost a map or plans that it had acknowledged");
+        world.map_lost = true;
+    }
+}

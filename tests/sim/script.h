@@ -1,0 +1,22 @@
+/*
+ * The scripts of Redis, run by the interpreter that Redis has (Lua 5.1): what is simulated is the
+ * very text that production sends.
+ */
+#ifndef SLUICE_TESTS_SIM_SCRIPT_H
+#define SLUICE_TESTS_SIM_SCRIPT_H
+
+#include "tests/sim/db.h"
+
+struct scripts;
+
+struct scripts *scripts_create(void);
+
+/* Compiles, or finds it compiled before; -1: it is no Lua, and `why` says so. */
+int scripts_load(struct scripts *scripts, struct bytes text, char *why, size_t why_size);
+
+/* Runs it on the db; the answer is written as RESP. */
+void scripts_run(struct scripts *scripts, int script, struct db *db, uint64_t now_ms,
+                 const struct bytes *keys, uint32_t key_count, const struct bytes *words,
+                 uint32_t word_count, struct buffer *out);
+
+#endif

@@ -1,0 +1,134 @@
+/*
+ * The cluster of a run: its configuration, drawn from the seed, and the programs in it.
+ *
+ * A configuration turns each feature and each fault on or off (a swarm: runs that do little of many
+ * things hide what runs that do much of few find). The shrinker turns them off one by one.
+ */
+#ifndef SLUICE_TESTS_SIM_WORLD_H
+#define SLUICE_TESTS_SIM_WORLD_H
+
+#include "proto/map.h"
+#include "tests/sim/process.h"
+
+/* X(NAME, "name"): a bit each, in the order in which the shrinker tries to do without them. */
+#define FEATURES(X)                                                                                \
+    X(LATE_BYTES, "late-bytes")                                                                    \
+    X(BREAKS, "breaks")                                                                            \
+    X(PARTITIONS, "partitions")                                                                    \
+    X(ONE_WAY, "one-way")                                                                          \
+    X(SPIKES, "spikes")                                                                            \
+    X(CHOP, "chop")                                                                                \
+    X(SLOW_LOOPS, "slow-loops")                                                                    \
+    X(CRASHES, "crashes")                                                                          \
+    X(SILENT, "silent")                                                                            \
+    X(OTHER_ID, "other-id")                                                                        \
+    X(STOPS, "stops")                                                                              \
+    X(DRAINS, "drains")                                                                            \
+    X(PAUSES, "pauses")                                                                            \
+    X(ROUTER_CRASHES, "router-crashes")                                                            \
+    X(DRIFT, "drift")                                                                              \
+    X(CLOCK_JUMPS, "clock-jumps")                                                                  \
+    X(STORE_CLOCK_JUMPS, "store-clock-jumps")                                                      \
+    X(STORE_STALLS, "store-stalls")                                                                \
+    X(STORE_SLOW, "store-slow")                                                                    \
+    X(STORE_CRASHES, "store-crashes")                                                              \
+    X(STORE_TAIL, "store-tail")                                                                    \
+    X(STORE_FAILOVER, "store-failover")                                                            \
+    X(STORE_ERRORS, "store-errors")                                                                \
+    X(MOVES, "moves")                                                                              \
+    X(WEIGHTS, "weights")                                                                          \
+    X(PLANS, "plans")                                                                              \
+    X(RESETS, "resets")                                                                            \
+    X(ASSIGNS, "assigns")                                                                          \
+    X(AUTO_REBALANCE, "auto-rebalance")                                                            \
+    X(REFUNDS, "refunds")                                                                          \
+    X(PEEKS, "peeks")                                                                              \
+    X(MANY, "many")                                                                                \
+    X(SMALL_ROUTER, "small-router")
+
+enum feature {
+#define X(name, text) FEATURE_##name,
+    FEATURES(X)
+#undef X
+};
+#define FEATURE_COUNT (FEATURE_SMALL_ROUTER + 1)
+
+struct config {
+    uint64_t features; /* a bit each */
+    uint32_t nodes, shards, routers, clients;
+    uint32_t slots, keys;
+    uint64_t lease_ttl_ns, snapshot_interval_ns;
+    uint64_t faults_end_ns; /* from here on nothing goes wrong any more */
+    uint64_t end_ns;
+    uint64_t request_every_ns; /* of one client, on average */
+    uint64_t fault_every_ns;
+};
+
+extern const char *const feature_names[FEATURE_COUNT];
+
+void config_draw(struct config *config);
+static inline bool config_has(const struct config *config, enum feature feature) {
+    return (config->features >> feature & 1) != 0;
+}
+
+#define NODES_OF_RUN_MAX 6
+#define ROUTERS_OF_RUN_MAX 3
+#define CLIENTS_OF_RUN_MAX 8
+#define KEYS_OF_RUN_MAX 64
+
+/* A place where a node runs: a machine, and its process if it is alive. */
+struct node_place {
+    uint32_t index;
+    struct machine *machine;
+    struct process *process; /* NULL: none is wanted */
+    char id[16];
+    uint32_t ids;      /* that were used here */
+    struct node *node; /* while its loop runs */
+    bool stopping;
+    void *uv; /* its loop */
+};
+
+struct router_place {
+    uint32_t index;
+    struct machine *machine;
+    struct process *process;
+};
+
+struct world {
+    struct config config;
+    struct node_place nodes[NODES_OF_RUN_MAX];
+    struct router_place routers[ROUTERS_OF_RUN_MAX];
+    struct machine *store, *clients[CLIENTS_OF_RUN_MAX], *operators;
+    struct map *map; /* as the store has it */
+    bool faults_over;
+    bool map_lost; /* the store has forgotten a map that it had acknowledged */
+};
+extern struct world world;
+
+void world_build(const struct config *config);
+
+/* Starts a node there, under its id or (fresh) another one. */
+void node_begin(struct node_place *place, bool fresh);
+void node_stop_asked(struct node_place *place);
+void router_begin(struct router_place *place);
+
+/* Takes that may wait in a router. */
+uint32_t router_items_max(void);
+
+/* "tcp://10.0.0.n:port" */
+void node_url(const struct node_place *place, uint16_t port, char url[64]);
+void router_url(const struct router_place *place, char url[64]);
+#define NODE_PORT 7500
+#define NODE_CONTROL_PORT 7590
+#define ROUTER_PORT 7400
+
+/* The names of keys and the plan each is taken under. */
+void key_name(uint32_t key, char name[32]);
+const char *key_plan(uint32_t key);
+
+/* Programs of the simulator's own. */
+void clients_begin(void);
+void operators_begin(void);
+void faults_begin(void);
+
+#endif
