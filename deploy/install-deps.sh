@@ -46,7 +46,7 @@ packages=(
 test_packages=(
     libcmocka-dev openssl python3 python3-msgpack nng-utils iproute2 nftables
     clang clang-format clang-tidy
-    spin valgrind nanomsg-utils
+    spin valgrind nanomsg-utils liblua5.1-0-dev
 )
 [ "$with_tests" = no ] || packages+=("${test_packages[@]}")
 

@@ -193,6 +193,18 @@ if wanted chaos && [ -x build/dev/bin/chaos-load ]; then
     fi
 fi
 
+# Years of bad days for the programs themselves, on a simulated clock, network and Redis.
+if wanted sim && [ -d build/dev ]; then
+    if [ -x build/dev/tests/sluice-sim ]; then
+        seconds=90 && [ $quick = no ] || seconds=10
+        [ $soak = no ] || seconds=1800
+        part sim tests/sim/run --bin build/dev/tests/sluice-sim --check --seconds $seconds --jobs 2
+    else
+        skipped=$((skipped + 1))
+        printf '%-22s skipped          it needs Lua 5.1 (liblua5.1-0-dev)\n' sim
+    fi
+fi
+
 # The model of ownership, for those who have spin.
 if [ $quick = no ] && wanted spin; then
     if command -v spin >/dev/null; then

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <hiredis/hiredis.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
@@ -60,6 +61,16 @@ ssize_t shim_getrandom(void *out, size_t size) {
         bytes[i] = (uint8_t)sim_random(STREAM_SYSTEM);
     }
     return (ssize_t)size;
+}
+
+void shim_reply_free(void *given) {
+    redisReply *reply = given;
+    for (size_t i = 0; i < reply->elements; i++) {
+        shim_reply_free(reply->element[i]);
+    }
+    process_free(reply->element);
+    process_free(reply->str);
+    process_free(reply);
 }
 
 /* --- logs ---------------------------------------------------------------------------------- */

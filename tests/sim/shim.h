@@ -45,11 +45,14 @@ int shim_fd(struct net_end *end);
 #endif
 #define write(fd, data, size) shim_write((data), (size))
 #define isatty(fd) 0
+/* Programs free what they have copied themselves. */
+#define freeReplyObject shim_reply_free
 /* Its seed is made from an address, which is another in each run. */
 #define retry_init(retry, first_ms, last_ms, seed)                                                 \
     (retry_init)((retry), (first_ms), (last_ms), sim_random(STREAM_SYSTEM))
 #endif
 
+void shim_reply_free(void *reply);
 void *shim_map(size_t size);
 int shim_unmap(void *memory);
 int shim_clock_gettime(struct timespec *out);
