@@ -1,4 +1,4 @@
-"""For the scripts here: runs of sluice-bench, private servers, and medians of interleaved rounds."""
+"""For the scripts here: runs of sluice-bench, and medians of interleaved rounds."""
 
 import json
 import os
@@ -15,14 +15,31 @@ def use_build(build):
     os.environ["SLUICE_TEST_BIN"] = os.path.abspath(os.path.join(build, "bin"))
 
 
-def load(within_s=120, **options):
-    """One `sluice-bench load`: its report. load(protocol="sluice", target=url, ...)."""
+def cpu_s(pids):
+    """Seconds of processor time that these processes have used."""
+    total = 0
+    for pid in pids:
+        with open("/proc/%d/stat" % pid) as file:
+            fields = file.read().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def load(within_s=120, pids=(), **options):
+    """One `sluice-bench load`: its report. load(protocol="sluice", target=url, ...). With the pids
+    of the servers it tells their processor time a take, warm-up and all: that changes far less than
+    a rate when others are busy on the machine. `warmup_part`: of the duration."""
     import harness
+    before = cpu_s(pids)
     argv = [harness.program("sluice-bench"), "load", "--json", "--no-progress"]
     for name, value in options.items():
-        argv += ["--" + name.replace("_", "-"), str(value)]
+        if name != "warmup_part":
+            argv += ["--" + name.replace("_", "-"), str(value)]
     done = subprocess.run(argv, stdout=subprocess.PIPE, timeout=within_s, check=True)
-    return json.loads(done.stdout)
+    report = json.loads(done.stdout)
+    takes = max(1, report["takes"]) * (1 + options.get("warmup_part", 0))
+    report["server_ns"] = (cpu_s(pids) - before) * 1e9 / takes if pids else None
+    return report
 
 
 def rounds(count, cases, run):
@@ -62,4 +79,11 @@ def summary(reports):
     return {"takes_per_second": median(per_second(reports)),
             "average_us": median(latency(reports, "average")),
             "p50_us": median(latency(reports, "p50")), "p99_us": median(latency(reports, "p99")),
+            "server_ns": median([report["server_ns"] for report in reports])
+            if reports[0]["server_ns"] is not None else None,
             "errors": sum(report["errors"] for report in reports), "runs": len(reports)}
+
+
+def time_text(ns):
+    """Of the servers' time a take."""
+    return "" if ns is None else "%.0f ns" % ns if ns < 10000 else "%.0f µs" % (ns / 1000)

@@ -64,10 +64,23 @@ static bool redis_start(struct run *run, const char *name, uint16_t *port, uint1
         snprintf(run->why, run->why_size, "no free port, or no directory for %s", name);
         return false;
     }
-    const char *argv[SERVER_WORDS_MAX] = {
-        "redis-server", "--bind", "127.0.0.1",    "--port", port_text,       "--dir",   directory,
-        "--save",       "",       "--appendonly", "yes",    "--appendfsync", "everysec"};
-    uint32_t count = 13;
+    /* Without the delay a replica waits five seconds for others before it is sent anything. */
+    const char *argv[SERVER_WORDS_MAX] = {"redis-server",
+                                          "--bind",
+                                          "127.0.0.1",
+                                          "--port",
+                                          port_text,
+                                          "--dir",
+                                          directory,
+                                          "--save",
+                                          "",
+                                          "--appendonly",
+                                          "yes",
+                                          "--appendfsync",
+                                          "everysec",
+                                          "--repl-diskless-sync-delay",
+                                          "0"};
+    uint32_t count = 15;
     if (primary != 0) {
         argv[count++] = "--replicaof";
         argv[count++] = "127.0.0.1";

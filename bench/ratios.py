@@ -42,8 +42,9 @@ class Servers:
         self.harness = harness
         plans = dict(harness.PLANS)
         limits = [{"rate": 1000000, "period_ms": 1000, "burst": 1000000}]
-        plans["plans"] = plans["plans"] + [{"name": "open-relaxed", "limits": limits,
-                                            "durability": "relaxed"}]
+        plans["plans"] = plans["plans"] + [
+            {"name": "open-" + durability, "limits": limits, "durability": durability}
+            for durability in ("relaxed", "strict")]
         self.single = harness.Cluster(nodes=1, shards=1, plans=plans)
         self.double = harness.Cluster(nodes=2, shards=1, plans=plans)
         directory = harness.new_directory()
@@ -72,24 +73,33 @@ class Servers:
         self.harness.end_all()
 
     def targets(self):
+        shard, router = [self.single.nodes[0].pid], [self.single.router.pid]
         targets = {
-            "echo": {"protocol": "echo", "target": self.echo_url},
+            "echo": {"protocol": "echo", "target": self.echo_url, "pids": [self.echo.pid]},
             "shard": {"protocol": "sluice", "target": self.single.nodes[0].shard_url(0),
-                      "plan": "open-relaxed"},
+                      "plan": "open-relaxed", "pids": shard},
+            "shard, strict": {"protocol": "sluice", "target": self.single.nodes[0].shard_url(0),
+                              "plan": "open-strict", "pids": shard},
             "router": {"protocol": "sluice", "target": self.single.router.url,
-                       "plan": "open-relaxed"},
-            "redis-lua": dict(OPEN, protocol="redis", target=self.redis.url),
+                       "plan": "open-relaxed", "pids": shard + router},
+            "redis-lua": dict(OPEN, protocol="redis", target=self.redis.url,
+                              pids=[self.redis.pid]),
         }
         if self.cell:
-            targets["redis-cell"] = dict(OPEN, protocol="redis-cell", target=self.cell.url)
+            targets["redis-cell"] = dict(OPEN, protocol="redis-cell", target=self.cell.url,
+                                         pids=[self.cell.pid])
         return targets
+
+
+def timing(given):
+    return {"warmup": "500ms", "warmup_part": 0.5 / given.seconds,
+            "duration": "%dms" % (given.seconds * 1000)}
 
 
 def closed(servers, given, outstanding):
     targets = servers.targets()
     return tools.rounds(given.rounds, list(targets), lambda name: tools.load(
-        connections=64, outstanding=outstanding, keys=KEYS, warmup="500ms",
-        duration="%dms" % (given.seconds * 1000), **targets[name]))
+        connections=64, outstanding=outstanding, keys=KEYS, **timing(given), **targets[name]))
 
 
 def group_one(servers, given):
@@ -121,7 +131,7 @@ def group_batch(servers, given):
         "in-process, 4096": dict(OPEN, protocol="core", connections=1, batch=4096),
     }
     results = tools.rounds(given.rounds, list(cases), lambda name: tools.load(
-        keys=KEYS, warmup="500ms", duration="%dms" % (given.seconds * 1000), **cases[name]))
+        keys=KEYS, **timing(given), **cases[name]))
     rate = {name: tools.per_second(reports) for name, reports in results.items()}
     return results, [
         ("takes per second by take_many of 4096", tools.median(rate["take_many of 4096"]),
@@ -133,12 +143,14 @@ def group_batch(servers, given):
 
 def group_paced(servers, given):
     targets = servers.targets()
-    targets["router, 2 nodes"] = dict(targets["router"], target=servers.double.router.url)
+    for durability in ("relaxed", "strict"):
+        targets["router, 2 nodes, " + durability] = dict(
+            targets["router"], target=servers.double.router.url, plan="open-" + durability,
+            pids=[servers.double.router.pid] + [node.pid for node in servers.double.nodes])
     results = tools.rounds(given.rounds, list(targets), lambda name: tools.load(
         connections=64, outstanding=64, keys=KEYS, rate=10000, burst_factor=2, burst_every="1s",
-        burst_length="200ms", warmup="500ms", duration="%dms" % (given.seconds * 1000),
-        **targets[name]))
-    routed, echo = results["router, 2 nodes"], results["echo"]
+        burst_length="200ms", **timing(given), **targets[name]))
+    routed, echo = results["router, 2 nodes, strict"], results["echo"]
     ratios = [
         ("p50 at 10,000/s: router / bare echo (at most)",
          tools.ratio(tools.latency(results["router"], "p50"), tools.latency(echo, "p50")), 2.2),
@@ -146,7 +158,8 @@ def group_paced(servers, given):
     for peer in ("redis-lua", "redis-cell"):
         for figure in ("average", "p99"):
             if peer in results:
-                ratios.append(("%s at 10,000/s: router and 2 nodes / %s (at most)" % (figure, peer),
+                what = "%s at 10,000/s: router and 2 nodes, strict / %s (at most)"
+                ratios.append((what % (figure, peer),
                                tools.ratio(tools.latency(routed, figure),
                                            tools.latency(results[peer], figure)), 1))
     return results, ratios
@@ -165,15 +178,16 @@ def main():
             if given.only not in name:
                 continue
             results, ratios = group(servers, given)
-            print("\n| %s | takes/s | average | p50 | p99 |\n|---|---|---|---|---|" % name)
+            print("\n| %s | takes/s | average | p50 | p99 | servers' time a take |\n"
+                  "|---|---|---|---|---|---|" % name)
             cases = {case: tools.summary(reports) for case, reports in results.items()}
             for case, figures in cases.items():
-                print("| %s | %.0f | %.1f us | %.1f us | %.1f us |" % (
+                print("| %s | %.0f | %.1f us | %.1f us | %.1f us | %s |" % (
                     case, figures["takes_per_second"], figures["average_us"], figures["p50_us"],
-                    figures["p99_us"]))
+                    figures["p99_us"], tools.time_text(figures["server_ns"])))
             for what, value, wanted in ratios:
                 good = value <= wanted if "at most" in what else value >= wanted
-                print("%-62s %10.2f  of %s%s" % (what, value, wanted, "" if good else "  short"))
+                print("%-70s %10.2f  of %s%s" % (what, value, wanted, "" if good else "  short"))
             document["groups"][name] = {"cases": cases, "ratios": ratios}
             sys.stdout.flush()
     if given.output:

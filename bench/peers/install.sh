@@ -38,7 +38,7 @@ install_redis-cell() {
         "redis-cell = \"=$redis_cell_version\"" >"$crate/Cargo.toml" && : >"$crate/lib.rs" &&
         (cd "$crate" && cargo vendor --quiet vendor >/dev/null) && cd "$crate/vendor/redis-cell" &&
         printf '\n[workspace]\n' >>Cargo.toml && rm -f .cargo-checksum.json &&
-        cargo build --quiet --release --target-dir "$directory/redis-cell/target"
+        RUSTFLAGS=--cap-lints=allow cargo build --quiet --release --target-dir "$directory/redis-cell/target"
     done_or_not $?
     cd "$directory" || exit 1
 }

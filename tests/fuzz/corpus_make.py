@@ -97,6 +97,12 @@ ADDRESSES = [(0, "tcp://127.0.0.1:7500"), (0, "tcp://[::1]:0"), (0, "tcp://*:655
              (1, "redis://me:secret@h"), (1, "redis://[::1]:1/65535"), (1, "rediss://h"),
              (2, "tcp://a:1,tcp://b:2"), (2, " tcp://a:1 , "), (2, "x")]
 
+HTTP_REPLIES = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nContent-Type: text/plain\r\n\r\ngranted\n",
+    b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+]
+
 
 def main():
     view = b"\x82\xa3map%s\xa8policies%s"
@@ -125,6 +131,11 @@ def main():
     write("address", chosen(ADDRESSES))
     write("shard", [bytes([start]) + data for start, data in zip((2, 3, 6, 18, 0), events(5))])
     write("router", events(5))
+    write("bench_input", [b"\0" + reply for reply in HTTP_REPLIES] + [
+        b"\1" + head + b"".join(struct.pack("<QQQII", sent, sent + 5, 1, key, 0)
+                               for sent, key in ((10, 1), (11, 1), (12, 2)))
+        for head in (b"SLUICEG1" + struct.pack("<QQQ", 1, 10**9, 1) + bytes(32),
+                     b"SLUICEG1" + bytes(56))])
 
 
 main()

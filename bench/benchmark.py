@@ -1,0 +1,205 @@
+#!/usr/bin/python3
+"""Measures everything and writes docs/benchmark.md from the results.
+
+    bench/benchmark.py [--seconds 300] [--rounds 5] [--build build/release] [--peers DIRECTORY]
+    bench/benchmark.py --document
+
+Runs `sluice-bench compare` (--seconds for each way), ratios.py and peers/run.py (if --peers names
+what peers/install.sh filled), one after the other; nothing else should run on the machine. Results
+are kept in docs/benchmark/*.json beside the charts; --document only writes the page anew from them.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+
+import bench_tools as tools
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DOCS = os.path.join(HERE, "..", "docs")
+KEPT = os.path.join(DOCS, "benchmark")
+CELL = "redis-cell/target/release/libredis_cell.so"
+
+
+def run(argv, accepted=(0,)):
+    print("$ " + " ".join(argv), file=sys.stderr, flush=True)
+    code = subprocess.call(argv)
+    if code not in accepted:
+        sys.exit("benchmark.py: %s: exit %d" % (argv[0], code))
+
+
+def measure(given):
+    os.makedirs(KEPT, exist_ok=True)
+    cell = ["--cell-module", os.path.join(given.peers, CELL)] if given.peers and os.path.exists(
+        os.path.join(given.peers, CELL)) else []
+    common = ["--rounds", str(given.rounds), "--build", given.build]
+    run([os.path.join(given.build, "bin", "sluice-bench"), "compare", "--seconds",
+         str(given.seconds), "--output", os.path.join(KEPT, "compare.json"), "--charts", KEPT] +
+        cell, accepted=(0, 1))
+    run([os.path.join(HERE, "ratios.py"), "--output", os.path.join(KEPT, "ratios.json")] + common +
+        cell)
+    if given.peers:
+        run([os.path.join(HERE, "peers", "run.py"), given.peers, "--output",
+             os.path.join(KEPT, "peers.json")] + common)
+    with open(os.path.join(KEPT, "when.json"), "w") as file:
+        json.dump({"day": time.strftime("%Y-%m-%d"), "seconds": given.seconds,
+                   "rounds": given.rounds, "note": given.note,
+                   "commit": subprocess.check_output(["git", "-C", HERE, "rev-parse", "--short",
+                                                      "HEAD"], text=True).strip()}, file, indent=2)
+        file.write("\n")
+
+
+def read(name):
+    try:
+        with open(os.path.join(KEPT, name)) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+
+
+def cases_table(cases, head):
+    lines = ["| %s | takes/s | average | p50 | p99 | errors | servers' time a take |" % head,
+             "|---|---|---|---|---|---|---|"]
+    for name, figures in cases.items():
+        lines.append("| %s | %s | %.0f µs | %.0f µs | %.0f µs | %d | %s |" % (
+            name, "{:,.0f}".format(figures["takes_per_second"]), figures["average_us"],
+            figures["p50_us"], figures["p99_us"], figures["errors"],
+            tools.time_text(figures["server_ns"])))
+    return lines
+
+
+def ratio_table(ratios):
+    lines = ["| what | measured | wanted | |", "|---|---|---|---|"]
+    for what, value, wanted in ratios:
+        most = "(at most)" in what
+        good = value <= wanted if most else value >= wanted
+        number = "{:,.2f}".format(value) if value < 1000 else "{:,.0f}".format(value)
+        lines.append("| %s | %s | %s %s | %s |" % (
+            what.replace(" (at most)", ""), number, "at most" if most else "at least",
+            "{:,}".format(wanted), "" if good else "**short**"))
+    return lines
+
+
+def machine_part(compare, when):
+    machine = compare["machine"]
+    return [
+        "# Benchmark", "",
+        "Written by `bench/benchmark.py` from the results in [benchmark/](benchmark/); not by hand."
+        " Figures of one machine mean little elsewhere; ratios within one run mean more. Loads and"
+        " servers share the machine, over loopback.", "",
+        "| | |", "|---|---|",
+        "| measured | %s, commit %s%s |" % (when["day"], when["commit"],
+                                            "; " + when["note"] if when["note"] else ""),
+        "| machine | %s, %d processors, %s |" % (machine["processor"], machine["processors"],
+                                                 machine["memory"]),
+        "| kernel | %s |" % machine["kernel"],
+        "| versions | Sluice %s; %s |" % (machine["sluice"], machine["redis"]), "",
+        "```sh", "bench/peers/install.sh build/peers      # optional, some minutes",
+        "bench/benchmark.py --seconds %d --rounds %d --build build/release --peers build/peers" % (
+            when["seconds"], when["rounds"]), "```"]
+
+
+def way_row(way):
+    if "skipped" in way:
+        return "| %s | skipped: %s | | | | | |" % (way["name"], way["skipped"])
+    load = way["load"]
+    latency = load["latency_us"]
+    errors = 100.0 * load["errors"] / load["takes"] if load["takes"] else 0
+    return "| **%s**: %s | %.2f ms | %.2f ms | %.2f ms | %s | %.3f %% | %s |" % (
+        way["name"], way["about"], latency["average"] / 1000, latency["p50"] / 1000,
+        latency["p99"] / 1000, "{:,.0f}".format(way["sustained_per_second"]), errors,
+        "{:,}".format(way["slip_tokens"]))
+
+
+def compare_part(compare):
+    load = compare["load"]
+    lines = [
+        "", "## One bucket, one load, every way to keep it", "",
+        "`sluice-bench compare --seconds %d`: each way gets servers of its own and the same load, "
+        "%s takes a second, open loop (latency counts from when a take was due), twice that in the "
+        "first fifth of each ten seconds, from %d connections. %s keys by Zipf's law (exponent %g), "
+        "each allowed %d tokens a second and a burst of %d, so the busy keys are refused most of "
+        "the time." % (load["seconds"], "{:,}".format(load["rate"]), load["connections"],
+                       "{:,}".format(load["keys"]), load["zipf"], load["limit_rate"],
+                       load["limit_burst"]), "",
+        "*Sustained*: the highest rate (no bursts, %g s) with every take answered, 99 %% of them in "
+        "time, and p99 within 5 ms. *Slips*: tokens granted beyond `burst + rate * d`, the largest "
+        "excess of each key over any interval, summed; `sluice-bench check` explains how they are "
+        "counted. The last row has no server and no network: it is the limit of the load generator "
+        "as well." % load["probe_seconds"], "",
+        "| way | average | p50 | p99 | sustained, takes/s | errors | slips, tokens |",
+        "|---|---|---|---|---|---|---|"]
+    lines += [way_row(way) for way in compare["ways"]]
+    for name in ("latency", "sustained", "slips", "errors"):
+        if os.path.exists(os.path.join(KEPT, name + ".svg")):
+            lines += ["", "![%s](benchmark/%s.svg)" % (name, name)]
+    return lines
+
+
+def ratios_part(ratios):
+    texts = {
+        "one": "64 connections, one request outstanding each",
+        "pipelined": "64 connections, 32 requests outstanding each",
+        "batch": "takes in batches (`take_many`)",
+        "paced": "10,000 takes a second with bursts of 2x, open loop",
+    }
+    lines = ["", "## How near to the bare loop", "",
+             "`bench/ratios.py --rounds %d`: medians of interleaved rounds of %g s; a ratio is the "
+             "median of the ratios within the rounds. `echo` is `sluice-bench echo`, which finds "
+             "the frames of the same wire format and sends them back, and decides nothing. Nothing "
+             "is refused. Keys are 100,000 and plans relaxed, unless a row says strict: there a key "
+             "asked for seldom waits for the store at each take. The servers' time is what the "
+             "processes of Sluice, or the peer, have used of the processors, and changes least when "
+             "a machine is busy." % (ratios["rounds"], ratios["seconds"])]
+    for name, group in ratios["groups"].items():
+        lines += ["", "### " + texts[name][0].upper() + texts[name][1:], ""]
+        lines += cases_table(group["cases"], "target") + [""] + ratio_table(group["ratios"])
+    return lines
+
+
+def peers_part(peers):
+    lines = ["", "## Beside peers", "",
+             "`bench/peers/run.py`: each by its own protocol, at the versions in "
+             "`bench/peers/install.sh`. The protocols differ: workerd answers HTTP, and its bare "
+             "worker tells what of its time that is. Its Durable Objects keep their state on disk, "
+             "each write before its answer; redis-cell in a Redis with an append-only file synced "
+             "every second; throttlecrab in memory only; Sluice's plan is %s. Gubernator is not "
+             "among them: its module could not be had with a verified checksum where this was "
+             "written." % peers["durability"], ""]
+    if peers["skipped"]:
+        lines += ["Skipped, since not installed: %s." % ", ".join(peers["skipped"]), ""]
+    lines += cases_table(peers["cases"], "who")
+    return lines + ([""] + ratio_table(peers["ratios"]) if peers["ratios"] else [])
+
+
+def document():
+    compare, ratios, peers, when = (read(name + ".json")
+                                    for name in ("compare", "ratios", "peers", "when"))
+    if compare is None or when is None:
+        sys.exit("benchmark.py: nothing was measured yet")
+    lines = machine_part(compare, when) + compare_part(compare)
+    lines += ratios_part(ratios) if ratios else []
+    lines += peers_part(peers) if peers else []
+    with open(os.path.join(DOCS, "benchmark.md"), "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--build", default=os.path.join(HERE, "..", "build", "release"))
+    parser.add_argument("--peers")
+    parser.add_argument("--note", default="")
+    parser.add_argument("--document", action="store_true")
+    given = parser.parse_args()
+    if not given.document:
+        measure(given)
+    document()
+
+
+if __name__ == "__main__":
+    main()
