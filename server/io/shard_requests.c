@@ -18,9 +18,12 @@ static void reply_send(struct shard_loop *loop, const struct endpoint_caller *ca
 static void error_send(struct shard_loop *loop, const struct endpoint_caller *caller,
                        bool has_msgid, uint32_t msgid, const struct fault *fault,
                        const struct moved *moved) {
-    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
-    reply_write_error(&writer, has_msgid, msgid, fault, moved);
-    reply_send(loop, caller, &writer);
+    struct writer writer;
+    if (endpoint_reply_begin(loop->endpoint, caller, REPLY_HEAD_BYTES_MAX + RESULT_BYTES_MAX,
+                             &writer)) {
+        reply_write_error(&writer, has_msgid, msgid, fault, moved);
+        endpoint_reply_end(loop->endpoint, &writer);
+    }
 }
 
 /* --- answers ------------------------------------------------------------------------------- */
@@ -78,6 +81,36 @@ static bool request_keep(struct shard_loop *loop, const struct turn_request *req
     return held_replies_keep(loop->held, request->id, &held, reply, slots);
 }
 
+static void results_write(struct shard_loop *loop, const struct turn_request *request,
+                          const struct take_result *results, struct writer *writer) {
+    reply_write_head(writer, request->msgid);
+    if (request->is_many) {
+        write_array(writer, request->count);
+    }
+    for (uint32_t i = 0; i < request->count; i++) {
+        element_write(loop, writer, &results[i], &loop->items[request->first + i].take);
+    }
+}
+
+static uint32_t results_size_max(const struct take_result *results, uint32_t count) {
+    uint32_t size = REPLY_HEAD_BYTES_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        size += result_size_max(results[i].code);
+    }
+    return size;
+}
+
+/* Nothing is held back: encoded into what leaves for the caller. */
+static void request_answer_now(struct shard_loop *loop, const struct turn_request *request,
+                               const struct take_result *results) {
+    struct writer writer;
+    if (endpoint_reply_begin(loop->endpoint, &request->caller,
+                             results_size_max(results, request->count), &writer)) {
+        results_write(loop, request, results, &writer);
+        endpoint_reply_end(loop->endpoint, &writer);
+    }
+}
+
 static void request_answer(struct shard_loop *loop, const struct turn_request *request,
                            const struct take_result *results, const bool *held) {
     uint32_t held_count = 0;
@@ -87,7 +120,6 @@ static void request_answer(struct shard_loop *loop, const struct turn_request *r
     if (held_count == 0) {
         held_replies_give_back(loop->held, request->id);
     }
-    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
     const struct take_result *first = &results[request->first];
     if (!request->is_many && first->code != CODE_OK) {
         struct fault fault;
@@ -97,17 +129,14 @@ static void request_answer(struct shard_loop *loop, const struct turn_request *r
                    first->code == CODE_MOVED ? &moved : NULL);
         return;
     }
-    reply_write_head(&writer, request->msgid);
-    if (request->is_many) {
-        write_array(&writer, request->count);
-    }
-    for (uint32_t i = 0; i < request->count; i++) {
-        element_write(loop, &writer, &first[i], &loop->items[request->first + i].take);
-    }
-    assert(!writer.overflow);
     if (held_count == 0) {
-        reply_send(loop, &request->caller, &writer);
-    } else if (!request_keep(loop, request, held_count, writer_bytes(&writer))) {
+        request_answer_now(loop, request, first);
+        return;
+    }
+    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
+    results_write(loop, request, first, &writer);
+    assert(!writer.overflow);
+    if (!request_keep(loop, request, held_count, writer_bytes(&writer))) {
         struct fault fault;
         fault_set(&fault, CODE_OVERLOADED, "this shard has no memory for a reply");
         error_send(loop, &request->caller, true, request->msgid, &fault, NULL);
