@@ -1,7 +1,7 @@
 /*
  * The shard's core alone: takes a second through shard_step, and bytes of memory a bucket.
  *
- *     core-bench [--keys N] [--takes N] [--fill TAKES_A_STEP] [--runs N]
+ *     core-bench [--keys N] [--takes N] [--fill TAKES_A_STEP] [--runs N] [--huge-pages 1]
  *
  * One thread, no network; seconds are of processor time, so that a busy machine does not count.
  * Keys have 16 bytes, buckets one limit, and stay (they refill in days). Takes are of keys drawn at
@@ -24,6 +24,7 @@
 #define DRAWN (64 * TAKES_PER_REQUEST_MAX)
 
 static struct core_shard core;
+static bool huge_pages;
 static uint64_t random_state = 1;
 static char (*key_texts)[KEY_TEXT];
 static struct shard_item *items;
@@ -55,7 +56,7 @@ static void item_set(uint32_t at, uint64_t key) {
 /* Makes the buckets. Steps of few takes show what a single one may have to wait for. */
 static void fill(uint64_t keys, uint32_t batch, struct core_steps *timed) {
     uint64_t before = resident_bytes();
-    core_shard_open(&core, 1000);
+    core_shard_open(&core, 1000, huge_pages);
     timed->next = 0;
     core.timed = timed;
     double start = core_seconds();
@@ -118,9 +119,12 @@ int main(int argc, char **argv) {
             fill_batch = number;
         } else if (number > 0 && strcmp(argv[i], "--runs") == 0) {
             runs = number;
+        } else if (number > 0 && strcmp(argv[i], "--huge-pages") == 0) {
+            huge_pages = true;
         } else {
             fprintf(stderr,
-                    "usage: core-bench [--keys N] [--takes N] [--fill TAKES_A_STEP] [--runs N]\n");
+                    "usage: core-bench [--keys N] [--takes N] [--fill TAKES_A_STEP] [--runs N] "
+                    "[--huge-pages 1]\n");
             return 2;
         }
     }

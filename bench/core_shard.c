@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "server/io/memory_huge.h"
 #include "server/io/memory_map.h"
 
 double core_seconds(void) {
@@ -122,7 +123,7 @@ void core_shard_takes(struct core_shard *core, const struct shard_item *items, u
 /* --- the beginning and the end ------------------------------------------------------------------
  */
 
-void core_shard_open(struct core_shard *core, uint64_t burst_tokens) {
+void core_shard_open(struct core_shard *core, uint64_t burst_tokens, bool huge_pages) {
     struct shard_options options = {.slot_count = CORE_SLOTS,
                                     .snapshot_interval_ns = 100000000,
                                     .memory_bytes_max = UINT64_C(32) << 30,
@@ -138,6 +139,10 @@ void core_shard_open(struct core_shard *core, uint64_t burst_tokens) {
     plans.version = 1;
     plans.default_at = 0;
     *core = (struct core_shard){.now_ns = UINT64_C(1700000000000000000)};
+    if (huge_pages) {
+        core->huge = memory_huge_create(options.memory_bytes_max);
+        options.memory = memory_huge(core->huge);
+    }
     core->shard = shard_create(&options);
     uint8_t all[CORE_SLOTS / 8];
     memset(all, 0xff, sizeof all);
@@ -158,4 +163,7 @@ void core_shard_open(struct core_shard *core, uint64_t burst_tokens) {
 
 void core_shard_close(struct core_shard *core) {
     shard_destroy(core->shard);
+    if (core->huge != NULL) {
+        memory_huge_destroy(core->huge);
+    }
 }

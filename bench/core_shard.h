@@ -33,14 +33,15 @@ struct core_steps {
 
 struct core_shard {
     struct shard *shard;
+    struct memory_huge *huge; /* NULL: pages of the usual size */
     uint64_t now_ns;
     struct shard_update update; /* of the last step */
     struct core_steps *timed;   /* NULL: steps are not timed, which costs more than a take */
 };
 
-/* Serves all slots under one plan, "default": one token an hour, a burst of `burst_tokens`. Ends
- * the program if it does not. */
-void core_shard_open(struct core_shard *core, uint64_t burst_tokens);
+/* Serves all slots under one plan, "default": one token an hour, a burst of `burst_tokens`; buckets
+ * in huge pages if the system has them and they are wanted. Ends the program if it does not. */
+void core_shard_open(struct core_shard *core, uint64_t burst_tokens, bool huge_pages);
 void core_shard_close(struct core_shard *core);
 
 /* One step with the event, its time filled in, and the store's answers until nothing is asked. */

@@ -157,7 +157,7 @@ static void items_make(void) {
 
 /* A burst of exactly what is taken before the takes that are to be refused. */
 static void decisions_run(void) {
-    core_shard_open(&core, 2 * ROUNDS + 1);
+    core_shard_open(&core, 2 * ROUNDS + 1, false);
     part_take_new();
     for (int round = 0; round < ROUNDS; round++) {
         part_take_known();

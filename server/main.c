@@ -165,6 +165,12 @@ static const struct option options[] = {
      .min = 16 << 20,
      .max = UINT64_C(32) << 30,
      .help = "Memory for the buckets of each shard; beyond it new keys are OVERLOADED."},
+    {.name = "huge_pages",
+     .kind = OPTION_SWITCH,
+     .offset = AT(huge_pages),
+     .initial = "false",
+     .help =
+         "Ask the system for huge pages (madvise) for buckets: for shards of millions of keys."},
     {.name = "stop_timeout",
      .kind = OPTION_DURATION,
      .offset = AT(stop_timeout_ns),

@@ -30,6 +30,7 @@ struct node_settings {
     uint64_t snapshot_interval_ns;
     uint64_t lease_ttl_ns;
     uint64_t shard_memory_bytes_max;
+    bool huge_pages; /* for the buckets, where the system gives them */
     uint64_t stop_timeout_ns;
     uint64_t weight;          /* of this node when it joins: parts of an even share */
     bool failover;            /* take over the slots of nodes without a lease */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/io/memory_huge.h"
 #include "server/io/memory_map.h"
 #include "server/io/shard_loop_impl.h"
 
@@ -166,6 +167,14 @@ static bool shard_reserve(struct shard_loop *loop) {
                                     .snapshot_interval_ns = loop->settings->snapshot_interval_ns,
                                     .memory_bytes_max = loop->settings->shard_memory_bytes_max,
                                     .memory = memory_map()};
+    if (loop->settings->huge_pages && loop->huge == NULL) {
+        loop->huge = memory_huge_create(options.memory_bytes_max);
+    }
+    if (loop->huge != NULL) {
+        options.memory = memory_huge(loop->huge);
+    } else if (loop->settings->huge_pages) {
+        log_warn(&loop->log, "no addresses for huge pages: buckets live in pages of usual size");
+    }
     loop->shard = shard_create(&options);
     if (loop->shard == NULL) {
         log_error(&loop->log, "no memory for the shard's tables");
@@ -367,6 +376,9 @@ void shard_loop_join(struct shard_loop *loop) {
     assert(closed == 0);
     if (loop->shard != NULL) {
         shard_destroy(loop->shard);
+    }
+    if (loop->huge != NULL) {
+        memory_huge_destroy(loop->huge);
     }
     cluster_state_release(loop->state);
     held_replies_destroy(loop->held);

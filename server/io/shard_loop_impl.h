@@ -39,7 +39,8 @@ struct shard_loop {
     const struct redis_access *redis;
     struct ack ack;
     struct cluster_clock clock;
-    struct shard *shard; /* created with the first map, when the number of slots is known */
+    struct memory_huge *huge; /* the shard's memory, with --huge-pages */
+    struct shard *shard;      /* created with the first map, when the number of slots is known */
     struct cluster_state *state;
     struct shard_id id; /* in the state's map; SHARD_ID_NONE: not in it */
     struct epoch epoch; /* fences are raised under it: of the map that `own` was last told from */

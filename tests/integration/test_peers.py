@@ -22,6 +22,8 @@ def percentile(values, part):
 
 
 class PeersTest(ClusterTest):
+    cluster_options = {"node_args": ("--huge-pages",)}
+
     def doors(self, key=b"k"):
         return (("router", self.cluster.router.url), ("shard", self.cluster.owner_url(key)))
 

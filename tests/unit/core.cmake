@@ -7,3 +7,4 @@ foreach(name shard_take shard_strict shard_slot shard_snapshot shard_admin shard
         SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c ${CMAKE_CURRENT_LIST_DIR}/shard_fixture.c
         LINK sluice_server_core)
 endforeach()
+sluice_test(memory_huge SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_memory_huge.c LINK sluice_server)
