@@ -1,5 +1,7 @@
 #include "ctl/job_link.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -70,4 +72,17 @@ void job_operator_write(char out[JOB_OPERATOR_BYTES_MAX]) {
         user = getuid() == 0 ? "root" : "operator";
     }
     snprintf(out, JOB_OPERATOR_BYTES_MAX, "%.60s@%s:%d", user, host, (int)getpid());
+}
+
+bool job_operator_gone(const char *operator_id) {
+    char host[65] = "";
+    const char *at = strrchr(operator_id, '@'), *colon = strrchr(operator_id, ':');
+    if (at == NULL || colon == NULL || colon < at || gethostname(host, sizeof host - 1) != 0) {
+        return false;
+    }
+    size_t size = (size_t)(colon - at - 1);
+    char *end;
+    long pid = strtol(colon + 1, &end, 10);
+    return strlen(host) == size && memcmp(at + 1, host, size) == 0 && *end == '\0' && pid > 0 &&
+           pid <= INT32_MAX && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
 }

@@ -27,4 +27,7 @@ enum job_put job_put(struct job_link *link, const struct job *job);
 /* user@host:pid of this process. */
 void job_operator_write(char out[JOB_OPERATOR_BYTES_MAX]);
 
+/* Whether that operator was a process of this machine, and is no more. */
+bool job_operator_gone(const char *operator_id);
+
 #endif

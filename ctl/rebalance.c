@@ -29,7 +29,10 @@ static bool nobody_else(const struct invocation *invocation, const struct job_li
     struct tm local;
     localtime_r(&started, &local);
     strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &local);
-    if (!job_stale(job, now_ms)) {
+    /* Who says --resume need not wait for the record to grow old if its operator is known to be
+     * gone; were he not, in some other container of this name, he would find it taken over. */
+    bool gone = invocation->options.resume && job_operator_gone(job->operator_id);
+    if (!job_stale(job, now_ms) && !gone) {
         out_failure(settings,
                     "%s is rebalancing (by %s) since %s: %" PRIu64 " of %" PRIu64
                     " slots are moved (`sluicectl rebalance status`, `sluicectl rebalance cancel`)",

@@ -2,8 +2,10 @@
 
 #include <assert.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proto/map_codec.h"
 #include "proto/reply.h"
@@ -26,21 +28,25 @@ struct handover_shell {
     struct map *next;  /* room for a proposal */
     struct move_events events;
     bool closing;
-    const char *stop_at; /* a test's hook: the steps to stop at, in turn; or NULL */
+    const char *stop_at; /* a test's hook: the file that names a step to stop at; or NULL */
     handover_done_fn done;
     void *ctx;
 };
 
 static void update_perform(struct handover_shell *shell, const struct handover_update *update);
 
-/* Stops the whole process at the next of the steps that a test has named ("sealing,settling"),
+/* Stops the whole process at a step that a test has named, in a file that is taken away then,
  * before anything is done about it. */
 static void test_hook(struct handover_shell *shell) {
-    const char *name = handover_state_name(shell->core.state);
-    size_t size = strlen(name);
-    if (shell->stop_at != NULL && strncmp(shell->stop_at, name, size) == 0 &&
-        (shell->stop_at[size] == ',' || shell->stop_at[size] == '\0')) {
-        shell->stop_at = shell->stop_at[size] == ',' ? shell->stop_at + size + 1 : NULL;
+    char wanted[32] = "";
+    FILE *file = shell->stop_at == NULL ? NULL : fopen(shell->stop_at, "re");
+    if (file == NULL) {
+        return;
+    }
+    bool read = fgets(wanted, sizeof wanted, file) != NULL;
+    fclose(file);
+    if (read && strcmp(wanted, handover_state_name(shell->core.state)) == 0) {
+        unlink(shell->stop_at);
         raise(SIGSTOP);
     }
 }

@@ -36,7 +36,7 @@ struct node_settings {
     bool failover;            /* take over the slots of nodes without a lease */
     bool auto_rebalance;      /* give away what is above this node's share */
     bool drain_on_stop;       /* hand everything over before a stop */
-    const char *test_stop_at; /* tests only: stop the process at this step of its first handover */
+    const char *test_stop_at; /* tests only: the file that names a step of a handover to stop at */
     const char *log_level;
     bool log_json;
 };

@@ -61,6 +61,7 @@ class MovingTest(unittest.TestCase):
     """A cluster for each test, and what is started beside it."""
 
     def open_cluster(self, **options):
+        metronome()  # a process of its own, begun while there is no connection to inherit
         cluster = Cluster(plans=MOVE_PLANS, **options)
         cluster.__enter__()
         self.addCleanup(cluster.end)
