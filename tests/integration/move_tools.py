@@ -32,9 +32,9 @@ STALL_S = 0.125
 class Worker:
     """One process: take_many of `batch` keys, at a steady rate, any number outstanding."""
 
-    def __init__(self, url, keys, hot, plan, rate, batch, seed, deadline_ms):
+    def __init__(self, url, keys, hot, plan, rate, batch, seed, deadline_ms, share):
         self.url, self.keys, self.hot, self.plan = url, keys, hot, plan
-        self.deadline_ms = deadline_ms
+        self.deadline_ms, self.share = deadline_ms, share
         self.interval_s, self.batch = batch / rate, batch
         self.chance = random.Random(seed)
         self.outstanding = {}  # request id -> (sent at, indices of keys)
@@ -43,8 +43,8 @@ class Worker:
         self.reconnects = 0
 
     def pick(self):
-        """A fifth of the takes goes to the few hot keys, which are soon used up."""
-        return [self.chance.randrange(self.hot) if self.chance.random() < 0.2
+        """A share of the takes goes to the few hot keys, which are soon used up."""
+        return [self.chance.randrange(self.hot) if self.chance.random() < self.share
                 else self.chance.randrange(len(self.keys)) for _ in range(self.batch)]
 
     def send(self, connection):
@@ -134,7 +134,7 @@ class MoveLoad:
     None: take_many of a batch, under the default deadline of 250 ms; else single takes."""
 
     def __init__(self, url, keys, plan="slow", rate=5000, workers=2, batch=10, hot=300,
-                 deadline_ms=None):
+                 deadline_ms=None, share=0.2):
         self.keys = keys
         self.processes = []
         context = multiprocessing.get_context("fork")
@@ -142,7 +142,7 @@ class MoveLoad:
             ours, theirs = context.Pipe()
             process = context.Process(target=work, daemon=True, args=(
                 theirs, url, keys, min(hot, len(keys)), plan, rate / workers, batch, i,
-                deadline_ms))
+                deadline_ms, share))
             self.processes.append((process, ours))
 
     def start(self):

@@ -8,9 +8,9 @@ import subprocess
 import time
 
 from harness import RpcError, program, say, wait_for
-from move_tools import (Parked, events, key_of_each_slot, newest_map, slots_by_node, wait_answered,
-                        wait_in_map)
-from test_move import MovingTest
+from move_tools import (MoveLoad, Parked, events, key_of_each_slot, move, newest_map, over_bound,
+                        owner_list, set_weight, slot_of, slots_by_node, wait_answered, wait_in_map)
+from test_move import BURST, RATE, MovingTest
 
 # Seconds after which a record that nobody updates counts as left behind (ctl/job.h).
 STALE_S = 10
@@ -105,6 +105,59 @@ class OperatorTest(MovingTest):
             "did" % (parked.count, parked.median_ms, parked.longest_ms))
         self.check_nothing_lost(load)
         self.check_done()
+
+    def takes_by_node(self, span_s):
+        """Takes a second of each node, measured while nothing moves."""
+        def looked():
+            counts = {}
+            for node in self.cluster.nodes:
+                with node.control() as control:
+                    counts[node.id] = sum(takes for _, _, takes in control.call("slots.list"))
+            return counts
+
+        before = looked()
+        time.sleep(span_s)
+        return {node: (count - before[node]) / span_s for node, count in looked().items()}
+
+    def test_by_load_evens_out_what_is_measured(self):
+        """Nine tenths of the load go to 32 slots of one shard. One node is drained."""
+        cluster = self.open_cluster(nodes=3)
+        self.keys = key_of_each_slot(1024)
+        with cluster.connect() as connection:
+            connection.take_many([[key, 3, "slow"] for key in self.keys])
+        self.before = cluster.levels(self.keys, "slow")
+        code, out, err = self.ctl("node", "drain", "n3", "--yes")
+        self.assertEqual(code, 0, out + err)
+        cluster_map = newest_map(cluster)
+        hot_slots = [slot for slot, shard in enumerate(owner_list(cluster_map)) if shard == 0][:32]
+        busy = [b"busy-" + key for key in self.keys]  # other keys, so that levels stay as they are
+        hot = [key for key in (b"hot-%d" % i for i in range(100000))
+               if slot_of(key, cluster_map) in hot_slots][:320]
+        # A slot of n3 that nobody asks for: it must not stay there.
+        set_weight(cluster, "n3", 100)
+        move(cluster, newest_map(cluster), [owner_list(cluster_map).index(2)], 4)
+        set_weight(cluster, "n3", 0)
+        self.assertEqual(slots_by_node(newest_map(cluster))["n3"], 1)
+        load = MoveLoad(cluster.router.url, hot + busy, "few", rate=RATE, hot=len(hot), share=0.9)
+        self.addCleanup(load.end)
+        load.start()
+        uneven = self.takes_by_node(1.5)
+        code, out, err = self.ctl("--json", "rebalance", "--by", "load", "--yes")
+        self.assertEqual(code, 0, out + err)
+        even = self.takes_by_node(2)
+        load.stop()
+        moved = json.loads(out)["moved"]
+        say("by load, takes/s: %s before, %s after %d slots had moved" % (
+            ", ".join("%s %.0f" % one for one in uneven.items()),
+            ", ".join("%s %.0f" % one for one in even.items()), moved))
+        self.assertGreater(uneven["n1"], 4 * uneven["n2"])
+        self.assertEqual(slots_by_node(newest_map(cluster))["n3"], 0)
+        # Of each shard five percent are left alone, a hot slot is three; and it is a sample.
+        self.assertLess(abs(even["n1"] - even["n2"]), 0.12 * (even["n1"] + even["n2"]))
+        self.assertEqual(over_bound(load.records, BURST), [])
+        wait_answered(cluster, self.keys, time.monotonic(), 5)
+        self.assertEqual(cluster.levels(self.keys, "slow"), self.before)
+        self.close_cluster()
 
     def test_killed_and_resumed(self):
         self.open_grown()
