@@ -9,7 +9,7 @@ foreach(part IN ITEMS endpoint endpoint_peer endpoint_nng)
         LINK sluice_runtime)
 endforeach()
 sluice_test(link SOURCES "${here}/test_link.c" "${here}/endpoint_fixture.c" LINK sluice_runtime)
-foreach(part IN ITEMS redis_link redis_stall)
+foreach(part IN ITEMS redis_link redis_stall redis_storm)
     sluice_test(${part}
         SOURCES "${here}/test_${part}.c" "${here}/redis_fixture.c" "${here}/redis_server.c"
         LINK sluice_runtime)
