@@ -19,6 +19,8 @@ static inline const char *redis_hint(const char *error) {
         {"invalid password", ": the password (SLUICE_REDIS_PASSWORD, --redis-password-file) is "
                              "not Redis's"},
         {"NOPERM", ": the ACL of our user lacks this; deploy/redis/sluice.acl has all it needs"},
+        {"BADFENCE", ": somebody else wrote under our key prefix. Delete that key: its owner puts "
+                     "the number back"},
         {"OOM", ": Redis is full. Raise maxmemory; what is not written waits in memory"},
         {"WRONGTYPE", ": somebody else wrote under our key prefix. Rename or delete that key, and "
                       "give each cluster a --key-prefix of its own"},

@@ -3,40 +3,50 @@
 #define TEXT_OF(number) #number
 #define TEXT(number) TEXT_OF(number)
 
+/* A Redis that is full refuses a script whose first write could need memory. Those that need none,
+ * or as much as they free, begin with a write that Redis knows to need none: leases go on, fences
+ * rise and the map changes on a Redis that is full. */
+
+/* What is no number was written by somebody else; without this Lua would say "compare nil". */
+#define FENCE_READ                                                                                 \
+    "local held = tonumber(redis.call('GET', KEYS[1]) or '0')\n"                                   \
+    "if not held then return redis.error_reply('BADFENCE no number in ' .. KEYS[1]) end\n"
+
 static const char *const texts[] = {
     /* Numbers are formatted by hand: Lua would write large ones with an exponent. */
-    [SCRIPT_RAISE_FENCE] =
-        "local held = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
-        "local least = tonumber(ARGV[1]) * " TEXT(
-            FENCE_RAISES) "\n"
-                          "if held >= least + " TEXT(
-                              FENCE_RAISES) " then return 'FENCED' end\n"
-                                            "local raised = string.format('%.0f', math.max(held, "
-                                            "least) + 1)\n"
-                                            "redis.call('SET', KEYS[1], raised)\n"
-                                            "return raised\n",
+    [SCRIPT_RAISE_FENCE] = FENCE_READ "local least = tonumber(ARGV[1]) * " TEXT(
+        FENCE_RAISES) "\n"
+                      "if held >= least + " TEXT(
+                          FENCE_RAISES) " then return 'FENCED' end\n"
+                                        "local raised = string.format('%.0f', math.max(held, "
+                                        "least) + 1)\n"
+                                        "redis.call('DEL', KEYS[1])\n"
+                                        "redis.call('SET', KEYS[1], raised)\n"
+                                        "return raised\n",
 
-    /* A stored fence below ours was lost with the tail of an append-only file: put it back. */
-    [SCRIPT_WRITE] =
-        "local held = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
-        "if held > tonumber(ARGV[1]) then return 'FENCED' end\n"
-        "if held < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end\n"
-        "local sets = tonumber(ARGV[2]) * 2\n"
-        "if sets > 0 then redis.call('HSET', KEYS[2], unpack(ARGV, 3, 2 + sets)) end\n"
-        "if #ARGV > 2 + sets then redis.call('HDEL', KEYS[2], unpack(ARGV, 3 + sets)) end\n"
-        "return 'OK'\n",
+    /* A stored fence below ours was lost with the tail of an append-only file: put it back. What is
+     * to go goes first: with that a Redis that is full gets emptier. */
+    [SCRIPT_WRITE] = FENCE_READ
+    "if held > tonumber(ARGV[1]) then return 'FENCED' end\n"
+    "if held < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end\n"
+    "local sets = tonumber(ARGV[2]) * 2\n"
+    "if #ARGV > 2 + sets then redis.call('HDEL', KEYS[2], unpack(ARGV, 3 + sets)) end\n"
+    "if sets > 0 then redis.call('HSET', KEYS[2], unpack(ARGV, 3, 2 + sets)) end\n"
+    "return 'OK'\n",
 
-    [SCRIPT_ASSIGN] = "local held = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
-                      "if held > tonumber(ARGV[1]) then return 'FENCED' end\n"
-                      "if ARGV[3] == '' then redis.call('HDEL', KEYS[2], ARGV[2])\n"
-                      "else redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end\n"
-                      "return 'OK'\n",
+    [SCRIPT_ASSIGN] = FENCE_READ "if held > tonumber(ARGV[1]) then return 'FENCED' end\n"
+                                 "if ARGV[3] == '' then redis.call('HDEL', KEYS[2], ARGV[2])\n"
+                                 "else redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end\n"
+                                 "return 'OK'\n",
 
+    /* The time first: a Redis that is full refuses a script whose first write could need memory,
+     * and a lease must not run out because Redis is full. */
     [SCRIPT_HEARTBEAT] =
         "local held = redis.call('HGET', KEYS[1], 'incarnation')\n"
         "if held and held ~= ARGV[2] then return {held} end\n"
-        "redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'info', ARGV[3])\n"
         "redis.call('PEXPIRE', KEYS[1], ARGV[4])\n"
+        "redis.call('HSET', KEYS[1], 'incarnation', ARGV[2], 'info', ARGV[3])\n"
+        "if not held then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end\n"
         "redis.call('SADD', KEYS[2], ARGV[1])\n"
         "local map = redis.call('HMGET', KEYS[3], 'number', 'value')\n"
         "local plans = redis.call('HMGET', KEYS[4], 'number', 'value')\n"
@@ -85,6 +95,7 @@ static const char *const texts[] = {
 
     [SCRIPT_REPLACE] = "local number = redis.call('HGET', KEYS[1], 'number') or '0'\n"
                        "if number ~= ARGV[1] then return number end\n"
+                       "redis.call('HDEL', KEYS[1], 'none')\n"
                        "redis.call('HSET', KEYS[1], 'number', ARGV[2], 'value', ARGV[3])\n"
                        "return 'OK'\n",
 };

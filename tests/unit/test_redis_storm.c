@@ -12,8 +12,8 @@
 #define AWAY_MS 1500
 
 /* Milliseconds of one column when comings are counted, and how many of the links may come in one.
- * Spread evenly over the half second that the last back-off varies by, a twentieth would; the rest is
- * for a busy machine on which this loop stands still. */
+ * Spread evenly over the half second that the last back-off varies by, a twentieth would; the rest
+ * is for a busy machine on which this loop stands still. */
 #define COLUMN_MS 25
 #define COLUMN_LINKS_MAX (LINKS / 2)
 
