@@ -62,12 +62,15 @@ class Day:
         self.paused.pop(name, None)
         if not process.alive:
             return "is down already"
+        restart = self.stopping.pop(name, (0, False))[1]  # it was still stopping
         process.kill9()
         self.down[name] = "killed"
         if name in NODES:
             self.cluster.note_loss(name, now_s, time.monotonic())
         elif name == "redis":
             self.cluster.redis_away()
+        if restart:
+            self.do_start(name, None)
 
     def do_start(self, name, _):
         if name in self.stopping:
