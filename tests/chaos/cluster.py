@@ -147,7 +147,7 @@ class Cluster:
         wait_for("Redis answers", self.redis_answers)
         for name in NODES + ROUTERS:
             self.processes[name].start()
-        wait_for("all nodes are alive", lambda: self._alive() == len(NODES))
+        wait_for("all nodes are alive", lambda: self.alive_count() == len(NODES))
         self.ctl("n1", "init")
         path = os.path.join(self.directory, "plans.json")
         with open(path, "w") as file:  # JSON is YAML too
@@ -157,7 +157,7 @@ class Cluster:
                             "burst": limit["burst"]} for limit in plan["limits"]]}
                 for plan in plans_of(self.durabilities)["plans"]}}, file)
         self.ctl("n1", "plans", "apply", path)
-        self.wait_healed(harness.READY_S)
+        wait_for("every owner answers", lambda: not self.missing_answers())
 
     def ctl(self, node, *words):
         done = subprocess.run(self.ctl_argv(node, *words), stdin=subprocess.DEVNULL,
@@ -171,45 +171,27 @@ class Cluster:
     def ctl_argv(self, node, *words):
         return [program("sluicectl"), "--control", self.processes[node].control_url] + list(words)
 
-    def _alive(self):
+    def alive_count(self):
         try:
             with Connection(self.processes["n1"].control_url) as control:
                 return sum(1 for node in control.call("cluster.status")["nodes"] if node["alive"])
         except (OSError, Closed, RpcError):
             return 0
 
-    def wait_healed(self, within_s):
-        """Until the owner of every slot answers, and then until all nodes are alive. Returns the
-        seconds that the answers took."""
-        took_s = self._wait_answered(within_s)
-        wait_for("all nodes are alive", lambda: self._alive() == len(NODES), within_s)
-        return took_s
-
-    def _wait_answered(self, within_s):
-        began = time.monotonic()
-        plan = "slow-" + self.durabilities[0]
-        looks = [[b"probe-%d" % i, 0, plan] for i in range(4000)]  # several for each slot
-        missing = []
-
-        def answered():
-            missing[:] = ["?"]
-            try:
-                for name in ROUTERS:
-                    with Connection(self.processes[name].url, timeout_s=2) as router:
-                        missing[:] = [str(one) for one in router.take_many(looks)
-                                      if isinstance(one, RpcError) or one.degraded]
-                        if missing:
-                            return False
-                return True
-            except (OSError, Closed, RpcError) as error:
-                missing[:] = [str(error)]
-                return False
-
+    def missing_answers(self):
+        """What stands for an owner's answer, of a few keys for each slot, at each router; or why
+        nothing was answered."""
+        looks = [[b"probe-%d" % i, 0, "slow-" + self.durabilities[0]] for i in range(4000)]
         try:
-            wait_for("every slot is answered by its owner", answered, within_s)
-        except AssertionError as error:
-            raise AssertionError("%s: %d are not: %s" % (error, len(missing), missing[:3]))
-        return time.monotonic() - began
+            for name in ROUTERS:
+                with Connection(self.processes[name].url, timeout_s=2) as router:
+                    missing = [str(one) for one in router.take_many(looks)
+                               if isinstance(one, RpcError) or one.degraded]
+                    if missing:
+                        return missing
+            return []
+        except (OSError, Closed, RpcError) as error:
+            return [str(error)]
 
     # --- what the checker must know ---
 
@@ -273,11 +255,15 @@ class Cluster:
             before_s += max(0, at_s - self.redis_down_at)
         elif self.redis_back_at is not None and at_s < self.redis_back_at[1] + RECONNECT_S:
             before_s += max(0, at_s - self.redis_back_at[0])
-        self.losses.append(("lost", node, at_s, before_s, until_s or at_s, at_s))
+        self.losses.append(("crash", node, at_s, before_s, until_s or at_s, at_s))
 
     def note_stale(self, node, owned_s, from_s):
         """The node may go on for what it owned then until it hears that others own it."""
         self.losses.append(("stale", node, from_s, 0, from_s + HEAR_S, owned_s))
+
+    def note_links(self, since_s):
+        """Links, of whomever, may have broken since then: what was under way may be sent again."""
+        self.losses.append(("links", None, since_s, 0, time.monotonic() + HEAR_S, None))
 
     def explained(self, node, at_s):
         """Whether a stop or a loss of the node is noted that explains a takeover at that time."""
@@ -289,7 +275,8 @@ class Cluster:
     def write_losses(self, path):
         with open(path, "w") as file:
             for kind, node, at_s, before_s, until_s, owned_s in self.losses:
-                slots = self.slots_of(node, owned_s - before_s, owned_s)
+                slots = range(SLOTS) if node is None else \
+                    self.slots_of(node, owned_s - before_s, owned_s)
                 digits = "".join("%x" % sum(1 << bit for bit in range(4) if at * 4 + bit in slots)
                                  for at in range(SLOTS // 4))
                 file.write("%s %d %d %d %s\n" % (kind, at_s * 1e9, before_s * 1e9, until_s * 1e9,

@@ -146,6 +146,7 @@ class Day:
         since_s = self.disturbed.pop(name)
         self.network.mend(name, name in self.slowed)
         self.slowed.discard(name)
+        self.cluster.note_links(since_s)
         if name == "redis":
             self.cluster.redis_mended = True
         elif name in NODES:
@@ -291,10 +292,25 @@ class Day:
         self.mend()
         while self.stopping or self.operator is not None or self.restart_at:
             self.turn()
-        healed_s = self.cluster.wait_healed(HEALED_S)
+        healed_s = self.wait_healed()
         self.cluster.watch(NODES)
         self.tell("all is mended: every slot was answered by its owner %.2f s later" % healed_s)
         self.note_surprises()
+
+    def wait_healed(self):
+        """Until every owner answers and every node is alive. Returns the seconds the answers took."""
+        since_s, healed_s = time.monotonic(), None
+        while True:
+            self.turn()
+            missing = self.cluster.missing_answers() if healed_s is None else []
+            if healed_s is None and not missing:
+                healed_s = time.monotonic() - since_s
+            if healed_s is not None and self.cluster.alive_count() == len(NODES):
+                return healed_s
+            if time.monotonic() - since_s > HEALED_S:
+                raise Failed("not healed within %.0f s: %d slots' owners do not answer (%s), %d nodes "
+                             "are alive" % (HEALED_S, len(missing), missing[:3],
+                                            self.cluster.alive_count()))
 
     def mend(self):
         """What the schedule has not mended; mostly nothing."""

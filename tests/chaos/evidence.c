@@ -25,93 +25,6 @@ uint32_t evidence_latency_us(const struct evidence *evidence, uint32_t per_mille
     return LATENCY_US_MAX;
 }
 
-/* --- records -------------------------------------------------------------------------------- */
-
-static struct key_record *key_at(struct evidence *evidence, uint32_t key) {
-    struct class_keys *of = &evidence->of[key_class(key)];
-    uint32_t number = key_number(key);
-    if (number >= of->capacity) {
-        uint32_t capacity = of->capacity == 0 ? 4096 : of->capacity;
-        while (capacity <= number)
-            capacity *= 2;
-        of->keys = realloc(of->keys, capacity * sizeof *of->keys);
-        assert(of->keys != NULL);
-        memset(of->keys + of->capacity, 0, (capacity - of->capacity) * sizeof *of->keys);
-        of->capacity = capacity;
-    }
-    if (number >= of->count)
-        of->count = number + 1;
-    return &of->keys[number];
-}
-
-static void take_count(struct evidence *evidence, const struct record_batch *batch,
-                       const struct record_take *take) {
-    struct key_record *key = key_at(evidence, take->key);
-    struct class_keys *of = &evidence->of[key_class(take->key)];
-    of->takes[take->outcome]++;
-    of->cost[take->outcome] += take->cost;
-    if (take->cost > 0 && (key->first_ns == 0 || batch->sent_ns < key->first_ns))
-        key->first_ns = batch->sent_ns;
-    switch ((enum record_outcome)take->outcome) {
-    case RECORD_GRANTED:
-        key->grant_count++;
-        key->granted_cost += take->cost;
-        break;
-    case RECORD_LOOKED:
-        key->looked = true;
-        key->level = take->remaining;
-        key->looked_sent_ns = batch->sent_ns;
-        key->looked_answered_ns = batch->answered_ns;
-        break;
-    case RECORD_REFUSED:
-        break;
-    default:
-        key->unknown_cost += take->cost;
-        break;
-    }
-    if (take->outcome <= RECORD_REFUSED) {
-        uint64_t us = (batch->answered_ns - batch->intended_ns) / 1000;
-        evidence->latency[us < LATENCY_US_MAX ? us : LATENCY_US_MAX]++;
-    }
-}
-
-static void grants_place(struct evidence *evidence) {
-    size_t at = 0;
-    for (uint32_t class = 0; class < evidence->header.class_count; class ++) {
-        for (uint32_t i = 0; i < evidence->of[class].count; i++) {
-            struct key_record *key = &evidence->of[class].keys[i];
-            key->grants_at = at;
-            at += key->grant_count + 1;
-            key->grant_count = 0;
-        }
-    }
-    evidence->grants = malloc((at + 1) * sizeof *evidence->grants);
-    assert(evidence->grants != NULL);
-}
-
-/* One pass over the file counts, a second one puts the grants in their places. */
-static void batches_read(struct evidence *evidence, FILE *file, bool place) {
-    static struct record_take takes[TAKES_PER_REQUEST_MAX];
-    struct record_batch batch;
-    while (records_read_batch(file, &batch, takes)) {
-        if (evidence->first_ns == 0)
-            evidence->first_ns = batch.sent_ns;
-        for (uint32_t i = 0; i < batch.take_count; i++) {
-            assert(key_class(takes[i].key) < evidence->header.class_count);
-            if (!place) {
-                take_count(evidence, &batch, &takes[i]);
-            } else if (takes[i].outcome == RECORD_GRANTED) {
-                struct key_record *key = key_at(evidence, takes[i].key);
-                evidence->grants[key->grants_at + key->grant_count++] =
-                    (struct grant){batch.sent_ns, batch.answered_ns, takes[i].key, takes[i].cost};
-                evidence->grant_count++;
-            }
-        }
-        if (batch.answered_ns > evidence->last_ns)
-            evidence->last_ns = batch.answered_ns;
-    }
-}
-
 /* --- what the driver noted ------------------------------------------------------------------ */
 
 static int digit_of(char text) {
@@ -120,17 +33,21 @@ static int digit_of(char text) {
                                         : -1;
 }
 
-/* "lost AT_NS BEFORE_NS UNTIL_NS SLOTS", or "stale ..": a hex digit for each four slots, the first
- * in its lowest bit. */
+/* "crash AT_NS BEFORE_NS UNTIL_NS SLOTS", or "stale ..", "links ..": a hex digit for each four
+ * slots, the first in its lowest bit. */
 static bool loss_parse(const struct evidence *evidence, const char *line, struct loss *loss) {
+    static const char *const kinds[] = {"crash", "stale", "links"};
     char word[8];
     int at = 0;
     memset(loss, 0, sizeof *loss);
     if (sscanf(line, "%7s %" SCNu64 " %" SCNu64 " %" SCNu64 " %n", word, &loss->at_ns,
                &loss->before_ns, &loss->until_ns, &at) != 4 ||
-        at == 0 || (strcmp(word, "lost") != 0 && strcmp(word, "stale") != 0))
+        at == 0)
         return false;
-    loss->stale = word[0] == 's';
+    while (strcmp(word, kinds[loss->kind]) != 0) {
+        if (++loss->kind > LOSS_LINKS)
+            return false;
+    }
     for (uint32_t i = 0; i < evidence->header.slot_count / 4; i++) {
         int digit = digit_of(line[(uint32_t)at + i]);
         if (digit < 0)
@@ -158,6 +75,124 @@ static bool events_read(struct evidence *evidence, const char *path) {
     return good;
 }
 
+/* --- records -------------------------------------------------------------------------------- */
+
+static struct key_record *key_at(struct evidence *evidence, uint32_t key) {
+    struct class_keys *of = &evidence->of[key_class(key)];
+    uint32_t number = key_number(key);
+    if (number >= of->capacity) {
+        uint32_t capacity = of->capacity == 0 ? 4096 : of->capacity;
+        while (capacity <= number)
+            capacity *= 2;
+        of->keys = realloc(of->keys, capacity * sizeof *of->keys);
+        assert(of->keys != NULL);
+        memset(of->keys + of->capacity, 0, (capacity - of->capacity) * sizeof *of->keys);
+        of->capacity = capacity;
+    }
+    if (number >= of->count)
+        of->count = number + 1;
+    return &of->keys[number];
+}
+
+/* Whether the take may have been sent to a shard, and again to another: see PROTOCOL.md. */
+static bool maybe_twice(const struct evidence *evidence, const struct record_batch *batch,
+                        uint32_t key) {
+    bool late = batch->answered_ns - batch->sent_ns >= RETRIED_NS;
+    for (uint32_t i = 0; i < evidence->loss_count; i++) {
+        const struct loss *loss = &evidence->losses[i];
+        if (batch->answered_ns < loss->at_ns || batch->sent_ns > loss->until_ns ||
+            (!late && (loss->kind != LOSS_CRASH || loss->until_ns - loss->at_ns > MOMENT_NS)))
+            continue;
+        uint32_t slot = evidence_slot(evidence, key);
+        if ((loss->slots[slot / 8] >> (slot % 8) & 1) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whether any loss was under way; asked of the batch, for most of them fall into none. */
+static bool in_some_loss(const struct evidence *evidence, const struct record_batch *batch) {
+    for (uint32_t i = 0; i < evidence->loss_count; i++) {
+        if (batch->answered_ns >= evidence->losses[i].at_ns &&
+            batch->sent_ns <= evidence->losses[i].until_ns)
+            return true;
+    }
+    return false;
+}
+
+static void take_count(struct evidence *evidence, const struct record_batch *batch,
+                       const struct record_take *take, bool doubtful) {
+    struct key_record *key = key_at(evidence, take->key);
+    struct class_keys *of = &evidence->of[key_class(take->key)];
+    of->takes[take->outcome]++;
+    of->cost[take->outcome] += take->cost;
+    if (take->cost > 0 && (key->first_ns == 0 || batch->sent_ns < key->first_ns))
+        key->first_ns = batch->sent_ns;
+    switch ((enum record_outcome)take->outcome) {
+    case RECORD_GRANTED:
+        key->grant_count++;
+        key->granted_cost += take->cost;
+        break;
+    case RECORD_LOOKED:
+        key->looked = true;
+        key->level = take->remaining;
+        key->looked_sent_ns = batch->sent_ns;
+        key->looked_answered_ns = batch->answered_ns;
+        break;
+    case RECORD_REFUSED:
+        break;
+    default:
+        key->unknown_cost += take->cost;
+        break;
+    }
+    if (doubtful && maybe_twice(evidence, batch, take->key))
+        key->twice_cost += take->cost;
+    if (take->outcome <= RECORD_REFUSED) {
+        uint64_t us = (batch->answered_ns - batch->intended_ns) / 1000;
+        evidence->latency[us < LATENCY_US_MAX ? us : LATENCY_US_MAX]++;
+    }
+}
+
+static void grants_place(struct evidence *evidence) {
+    size_t at = 0;
+    for (uint32_t class = 0; class < evidence->header.class_count; class ++) {
+        for (uint32_t i = 0; i < evidence->of[class].count; i++) {
+            struct key_record *key = &evidence->of[class].keys[i];
+            key->grants_at = at;
+            at += key->grant_count + 1;
+            key->grant_count = 0;
+        }
+    }
+    evidence->grants = malloc((at + 1) * sizeof *evidence->grants);
+    assert(evidence->grants != NULL);
+}
+
+/* One pass over the file counts, a second one puts the grants in their places. */
+static void batches_read(struct evidence *evidence, FILE *file, bool place) {
+    static struct record_take takes[TAKES_PER_REQUEST_MAX];
+    struct record_batch batch;
+    while (records_read_batch(file, &batch, takes)) {
+        if (evidence->first_ns == 0 || batch.sent_ns < evidence->first_ns)
+            evidence->first_ns = batch.sent_ns;
+        bool doubtful = !place && in_some_loss(evidence, &batch);
+        for (uint32_t i = 0; i < batch.take_count; i++) {
+            assert(key_class(takes[i].key) < evidence->header.class_count);
+            if (!place) {
+                take_count(evidence, &batch, &takes[i], doubtful);
+            } else if (takes[i].outcome == RECORD_GRANTED) {
+                struct key_record *key = key_at(evidence, takes[i].key);
+                evidence->grants[key->grants_at + key->grant_count++] =
+                    (struct grant){batch.sent_ns, batch.answered_ns, takes[i].key, takes[i].cost};
+                evidence->grant_count++;
+            }
+        }
+        if (batch.answered_ns > evidence->last_ns)
+            evidence->last_ns = batch.answered_ns;
+    }
+}
+
+/* --- both ---------------------------------------------------------------------------------- */
+
 bool evidence_read(struct evidence *evidence, const char *path, const char *events) {
     memset(evidence, 0, sizeof *evidence);
     FILE *file = fopen(path, "rb");
@@ -167,7 +202,8 @@ bool evidence_read(struct evidence *evidence, const char *path, const char *even
     }
     evidence->latency = calloc(LATENCY_US_MAX + 1, sizeof *evidence->latency);
     assert(evidence->latency != NULL);
-    bool good = records_read_head(file, path, &evidence->header, evidence->classes);
+    bool good = records_read_head(file, path, &evidence->header, evidence->classes) &&
+                (events == NULL || events_read(evidence, events));
     if (good) {
         batches_read(evidence, file, false);
         grants_place(evidence);
@@ -176,7 +212,7 @@ bool evidence_read(struct evidence *evidence, const char *path, const char *even
         batches_read(evidence, file, true);
     }
     fclose(file);
-    return good && (events == NULL || events_read(evidence, events));
+    return good;
 }
 
 void evidence_free(struct evidence *evidence) {

@@ -12,11 +12,26 @@
 
 #define LATENCY_US_MAX 4000000
 
-/* A moment at which a node may have forgotten what it had not written: it was killed, or lost its
- * slots without handing them over. Or, stale: a time in which it may have answered for slots that
- * were no longer its own; that costs a strict bucket nothing more. */
+/* A take that was answered later than this may have been sent to a shard, lost with the link, and
+ * sent again: routers do so at once when a link breaks, but a link that is cut breaks late. */
+#define RETRIED_NS UINT64_C(20000000)
+
+/* A loss that lasts no longer is a moment: whatever was under way in it may have been sent again.
+ */
+#define MOMENT_NS UINT64_C(200000000)
+
+enum loss_kind {
+    /* A node may have forgotten what it had not written: it was killed, or lost its slots without
+     * handing them over. */
+    LOSS_CRASH,
+    /* It may have answered for slots that were no longer its own. */
+    LOSS_STALE,
+    /* Links may have broken. */
+    LOSS_LINKS,
+};
+
 struct loss {
-    bool stale;
+    enum loss_kind kind;
     uint64_t at_ns, before_ns; /* what it granted since at - before may be forgotten */
     uint64_t until_ns;         /* it may have gone on answering until then */
     uint8_t slots[SLOTS_MAX / 8];
@@ -25,6 +40,7 @@ struct loss {
 struct key_record {
     uint64_t first_ns;                   /* when its first take was sent; 0: none */
     uint64_t granted_cost, unknown_cost; /* unknown: no owner answered, but one may have counted */
+    uint64_t twice_cost;                 /* of takes that may have been charged twice */
     uint64_t looked_sent_ns, looked_answered_ns;
     uint32_t level;      /* as looked at after the load */
     bool looked, forgot; /* forgot: set by judge_class, if granted more than its bound */

@@ -14,6 +14,8 @@ static bool forgivable(const struct evidence *evidence, const struct grant *gran
                        uint64_t reach_ns) {
     for (uint32_t i = 0; i < evidence->loss_count; i++) {
         const struct loss *loss = &evidence->losses[i];
+        if (loss->kind == LOSS_LINKS)
+            continue;
         uint64_t before_ns = loss->before_ns < reach_ns ? loss->before_ns : reach_ns;
         if (grant->answered_ns >= loss->at_ns - before_ns && grant->sent_ns <= loss->until_ns &&
             slot_in(loss, slot))
@@ -72,7 +74,7 @@ static uint32_t crashes_of(const struct evidence *evidence, const struct key_rec
                            uint32_t slot) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < evidence->loss_count; i++)
-        count += !evidence->losses[i].stale && slot_in(&evidence->losses[i], slot) &&
+        count += evidence->losses[i].kind == LOSS_CRASH && slot_in(&evidence->losses[i], slot) &&
                  evidence->losses[i].until_ns >= key->first_ns;
     return count;
 }
@@ -87,8 +89,9 @@ static void judge_loss(struct evidence *evidence, uint32_t class_at, uint32_t nu
         return;
     uint64_t lost = burst - known;
     uint32_t slot = evidence_slot(evidence, record_key(class_at, number));
-    uint64_t allowed =
+    uint64_t reserved =
         class->strict ? crashes_of(evidence, key, slot) * (burst / RESERVATION_PART) : 0;
+    uint64_t allowed = reserved + key->twice_cost;
     judgement->lost += lost;
     judgement->lost_keys++;
     if (lost > judgement->lost_most)

@@ -254,7 +254,7 @@ static bool options_read(struct load *load, int argc, char **argv) {
                                             {"seconds", required_argument, NULL, 't'},
                                             {NULL, 0, NULL, 0}};
     char *routers = NULL, *path = NULL;
-    uint32_t connections = 4;
+    uint32_t connections = 8;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         uint64_t number = optarg == NULL ? 0 : strtoull(optarg, NULL, 10);
         switch (option) {
@@ -309,7 +309,7 @@ int main(int argc, char **argv) {
     memcpy(load->header.magic, RECORDS_MAGIC, sizeof load->header.magic);
     load->header.version = RECORDS_VERSION;
     load->header.slot_count = SLOTS_DEFAULT;
-    load->window = 32;
+    load->window = 64;
     load->batch = 8;
     if (!options_read(load, argc, argv)) {
         fprintf(stderr, "chaos-load: see the head of tests/chaos/load.c for its options\n");

@@ -109,7 +109,7 @@ static void world_write(struct world *world) {
     fclose(file);
     file = fopen(world->events, "w");
     assert_non_null(file);
-    fprintf(file, "lost %llu %llu %llu ffffffff00000000\n", (unsigned long long)world->crash_ns,
+    fprintf(file, "crash %llu %llu %llu ffffffff00000000\n", (unsigned long long)world->crash_ns,
             (unsigned long long)BEFORE_NS, (unsigned long long)world->crash_ns);
     fclose(file);
 }
