@@ -119,7 +119,8 @@ class Cluster:
             "--shards", str(SHARDS), "--listen", "tcp://%s:%d" % (host.ip, port),
             "--control", "tcp://%s:%d" % (host.ip, control),
             "--snapshot-interval", "%dms" % (SNAPSHOT_S * 1000),
-            "--lease-ttl", "%dms" % (LEASE_S * 1000)])
+            "--lease-ttl", "%dms" % (LEASE_S * 1000),
+            "--ack", "aof" if "strict" in self.durabilities else "memory"])
         node.control_url = "tcp://%s:%d" % (host.ip, control)
 
     def _make_router(self, name):
