@@ -21,10 +21,13 @@ SLOTS = 1024
 SHARDS = 2
 SNAPSHOT_S = 0.1
 
-# Beyond its interval, what a snapshot may take to be in the store: gathering, sending, and the
-# script's turn in a Redis that appends to its file, all on processors that others keep busy. What
-# was in fact forgotten is printed; it is less.
+# Beyond its interval, what a snapshot may take to be in the store: gathering and sending it, on
+# processors that others keep busy, and the store's own time: the write that is under way must be
+# answered first, then its own must be, and that of the rest of a large slot. How long the store
+# takes for one is asked all the time. What was in fact forgotten is printed; it is less.
 WRITE_S = 0.4
+STORE_TURNS = 3
+STORE_LATELY_S = 2.0
 
 # After Redis is back, until nodes have connected again (back-off) and written what they owe.
 RECONNECT_S = 2.0
@@ -83,6 +86,7 @@ class Cluster:
         self.maps = []  # (seen at, epoch, owner node by slot)
         self.redis_down_at = self.redis_back_at = None
         self.redis_mended = False
+        self.store_took = []  # (asked at, seconds): of a read, which waits for syncs like a write
         self.losses = []
         self.planned = []  # (node, when it was told to stop)
         self.processes = {}
@@ -201,8 +205,10 @@ class Cluster:
         by."""
         if self.redis_down_at is None or self.redis_mended:
             try:
-                with self.redis_client(0.2) as client:
+                asked_s = time.monotonic()
+                with self.redis_client() as client:
                     self._note_map(client.call("HGET", "sluice:{cluster}:map", "value"))
+                self.store_took.append((asked_s, time.monotonic() - asked_s))
                 self._redis_is_back()
             except (OSError, RuntimeError):  # not yet: it has to read its file, for one
                 pass
@@ -251,7 +257,9 @@ class Cluster:
     def note_loss(self, node, at_s, until_s=None):
         """The node may have forgotten what it had not written by then. Without the store it could
         write nothing, so what it did since the store went away counts too."""
-        before_s = SNAPSHOT_S + WRITE_S
+        before_s = SNAPSHOT_S + WRITE_S + STORE_TURNS * max(
+            (took_s for asked_s, took_s in self.store_took if asked_s > at_s - STORE_LATELY_S),
+            default=0)
         if self.redis_down_at is not None:
             before_s += max(0, at_s - self.redis_down_at)
         elif self.redis_back_at is not None and at_s < self.redis_back_at[1] + RECONNECT_S:

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import harness
-from cluster import HEAR_S, LEASE_S, SNAPSHOT_S, WRITE_S, classes_of
+from cluster import HEAR_S, LEASE_S, SNAPSHOT_S, STORE_TURNS, WRITE_S, classes_of
 from harness import Process, program
 from move_tools import halt
 from schedule import NODES, ROUTERS
@@ -347,11 +347,15 @@ class Day:
         """True if every promise was kept."""
         events = os.path.join(self.cluster.directory, "events")
         self.cluster.write_losses(events)
-        self.say("%d losses noted; what a loss may make a relaxed node forget: what it granted in "
-                 "the %.0f ms before (snapshot interval %.0f ms, writing %.0f ms), or since the "
-                 "store went away; clocks were wrong by at most %d us" % (
-                     len(self.cluster.losses), (SNAPSHOT_S + WRITE_S) * 1e3, SNAPSHOT_S * 1e3,
-                     WRITE_S * 1e3, self.cluster.clock_error_us))
+        took = sorted(took_s for _, took_s in self.cluster.store_took)
+        crashes = [loss for loss in self.cluster.losses if loss[0] == "crash"]
+        self.say("%d crashes noted; a relaxed node may forget what it granted in the %.0f ms before "
+                 "(snapshot interval %.0f ms, writing %.0f ms) and %d answers of the store (%.1f ms "
+                 "median, %.0f ms p99, %.0f ms longest), or since the store went away; clocks were "
+                 "wrong by at most %d us" % (
+                     len(crashes), (SNAPSHOT_S + WRITE_S) * 1e3, SNAPSHOT_S * 1e3, WRITE_S * 1e3,
+                     STORE_TURNS, took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3,
+                     took[-1] * 1e3, self.cluster.clock_error_us))
         done = subprocess.run([program("chaos-check"), self.records, "--events", events,
                                "--clock-error-us", str(self.cluster.clock_error_us),
                                "--plant", str(planted), "--seed", str(self.seed)],
