@@ -87,3 +87,13 @@ def summary(reports):
 def time_text(ns):
     """Of the servers' time a take."""
     return "" if ns is None else "%.0f ns" % ns if ns < 10000 else "%.0f µs" % (ns / 1000)
+
+
+def is_good(what, value, wanted):
+    return value <= wanted if "(at most)" in what else value >= wanted
+
+
+def ratios_print(ratios):
+    for what, value, wanted in ratios:
+        print("%-70s %10.2f  of %s%s" % (what, value, wanted,
+                                         "" if is_good(what, value, wanted) else "  short"))

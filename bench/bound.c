@@ -134,6 +134,7 @@ static bool key_check(const struct grant *grants, uint64_t count, const struct l
             worst->granted_tokens =
                 (uint64_t)((work->nodes[1].best - rate * (wide)from_ns) / period);
             worst->excess_tokens = (uint64_t)((over + period - 1) / period);
+            worst->excess_ns = (uint64_t)((over + rate - 1) / rate);
         }
     }
     return true;

@@ -20,6 +20,7 @@ struct bound_excess {
     uint64_t from_ns, to_ns;
     uint64_t granted_tokens; /* surely within it */
     uint64_t excess_tokens;  /* of which beyond the bound, rounded up; 0: the bound holds */
+    uint64_t excess_ns;      /* in which so much refills: a clock that far ahead would explain it */
 };
 
 struct bound_verdict {

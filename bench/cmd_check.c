@@ -106,9 +106,13 @@ static void verdict_print(const struct bound_verdict *verdict, const struct limi
     }
     printf("\nBROKEN: %llu keys, %llu tokens beyond the bound\n",
            (unsigned long long)verdict->keys_over, (unsigned long long)verdict->slip_tokens);
-    printf("worst: key %u, %llu tokens in %.6f s (from %llu ns on), %llu too many\n", worst->key,
-           (unsigned long long)worst->granted_tokens, (double)(worst->to_ns - worst->from_ns) / 1e9,
-           (unsigned long long)worst->from_ns, (unsigned long long)worst->excess_tokens);
+    printf(
+        "worst: key %u, %llu tokens in %.6f s (from %llu ns on), %llu too many\n"
+        "that many refill in %.6f s: a clock of the deciders that was so far ahead would explain "
+        "them\n",
+        worst->key, (unsigned long long)worst->granted_tokens,
+        (double)(worst->to_ns - worst->from_ns) / 1e9, (unsigned long long)worst->from_ns,
+        (unsigned long long)worst->excess_tokens, (double)worst->excess_ns / 1e9);
 }
 
 static void verdict_json(const struct bound_verdict *verdict) {
@@ -120,9 +124,9 @@ static void verdict_json(const struct bound_verdict *verdict) {
                   "slip_tokens", (json_int_t)verdict->slip_tokens);
     if (verdict->keys_over > 0) {
         json_object_set_new(json, "worst",
-                            json_pack("{s:I, s:I, s:I, s:I, s:I}", "key", (json_int_t)worst->key,
-                                      "from_ns", (json_int_t)worst->from_ns, "to_ns",
-                                      (json_int_t)worst->to_ns, "granted_tokens",
+                            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "key",
+                                      (json_int_t)worst->key, "from_ns", (json_int_t)worst->from_ns,
+                                      "to_ns", (json_int_t)worst->to_ns, "granted_tokens",
                                       (json_int_t)worst->granted_tokens, "excess_tokens",
                                       (json_int_t)worst->excess_tokens));
     }

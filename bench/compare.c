@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "bench/clock_watch.h"
 #include "bench/grants.h"
 #include "bench/target.h"
 #include "runtime/clock.h"
@@ -44,7 +45,7 @@ struct run {
     struct way_result *result;
     struct servers servers;
     char url[SERVER_PATH_BYTES], replica_url[SERVER_PATH_BYTES], second_url[SERVER_PATH_BYTES];
-    char control_url[SERVER_PATH_BYTES]; /* of the first node */
+    struct clock_watch watch; /* of the nodes; the first one's control endpoint is sluicectl's */
     char *why;
     size_t why_size;
 };
@@ -174,7 +175,7 @@ static bool node_start(struct run *run, uint32_t number, const char *store_url, 
 
 /* Runs sluicectl until it succeeds: a node needs a moment until it knows its store. */
 static bool ctl(struct run *run, const char *const words[]) {
-    const char *argv[SERVER_WORDS_MAX] = {"sluicectl", "--control", run->control_url};
+    const char *argv[SERVER_WORDS_MAX] = {"sluicectl", "--control", run->watch.control_urls[0]};
     char printed[1024] = "";
     uint64_t end_ns = clock_monotonic_ns() + SERVER_READY_MS * UINT64_C(1000000);
     for (uint32_t i = 0; words[i] != NULL; i++) {
@@ -255,7 +256,10 @@ static bool cluster_start(struct run *run) {
             return false;
         }
     }
-    snprintf(run->control_url, sizeof run->control_url, "tcp://127.0.0.1:%u", controls[0]);
+    for (uint32_t i = 0; i < NODES; i++) {
+        snprintf(run->watch.control_urls[i], SERVER_PATH_BYTES, "tcp://127.0.0.1:%u", controls[i]);
+    }
+    run->watch.count = NODES;
     snprintf(nodes, sizeof nodes, "tcp://127.0.0.1:%u,tcp://127.0.0.1:%u", controls[0],
              controls[1]);
     snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", router);
@@ -270,7 +274,7 @@ static bool cluster_start(struct run *run) {
         }
     }
     snprintf(run->url, sizeof run->url, "%s",
-             run->way->target == &target_sluice ? listen : run->control_url);
+             run->way->target == &target_sluice ? listen : run->watch.control_urls[0]);
     return cluster_wait(run);
 }
 
@@ -293,25 +297,6 @@ static bool servers_start(struct run *run) {
     }
     redis_url(run->url, port);
     return true;
-}
-
-/* What the shards say that their clock may be wrong by; it may have been so either way between two
- * grants, so twice that is allowed for. 0 where one clock decides. */
-static uint64_t shards_clock_error_ns(struct run *run) {
-    char printed[16384];
-    uint64_t most_us = 0;
-    const char *argv[] = {"sluicectl", "--control", run->control_url, "--json", "node",
-                          "status",    NULL};
-    if (run->way->servers != WAY_SERVERS_CLUSTER ||
-        server_run(&run->servers, argv, printed, sizeof printed) != 0) {
-        return 0;
-    }
-    static const char name[] = "\"clock_error_us\":";
-    for (const char *at = printed; (at = strstr(at, name)) != NULL; at += sizeof name) {
-        uint64_t us = strtoull(at + sizeof name - 1, NULL, 10);
-        most_us = us > most_us ? us : most_us;
-    }
-    return 2 * most_us * 1000;
 }
 
 /* --- loads ---------------------------------------------------------------------------------- */
@@ -358,14 +343,21 @@ static bool workload(struct run *run) {
         return false;
     }
     load.record = &record;
-    result->clock_error_ns = shards_clock_error_ns(run);
+    run->watch.servers = &run->servers;
+    if (!clock_watch_start(&run->watch)) {
+        snprintf(run->why, run->why_size, "the nodes' clocks cannot be watched");
+        return false;
+    }
     bool done = load_run(&load, &result->report, run->why, run->why_size);
+    /* A shard's clock is slewed, so within the load it cannot have gained more than that. */
+    uint64_t slewed_ns =
+        (load.warmup_ns + load.duration_ns + load.timeout_ns) / 1000000 * CLOCK_SLEW_PPM;
+    uint64_t said_ns = clock_watch_stop(&run->watch);
+    result->clock_error_ns = said_ns < slewed_ns ? said_ns : slewed_ns;
     if (!record_close(&record) || result->report.record_failed) {
         snprintf(run->why, run->why_size, "%s: not every grant could be recorded", path);
         return false;
     }
-    uint64_t after_ns = shards_clock_error_ns(run);
-    result->clock_error_ns = after_ns > result->clock_error_ns ? after_ns : result->clock_error_ns;
     done =
         done && grants_read(&grants, path, run->why, run->why_size) &&
         bound_check(grants.items, grants.count, &limit, result->clock_error_ns, &result->verdict);

@@ -75,6 +75,8 @@ static json_t *way_json(const struct way *way, const struct way_result *result) 
     json_object_set_new(json, "load", load_report_json(&result->report));
     json_object_set_new(json, "slip_tokens", json_integer((json_int_t)result->verdict.slip_tokens));
     json_object_set_new(json, "keys_over", json_integer((json_int_t)result->verdict.keys_over));
+    json_object_set_new(json, "worst_excess_us",
+                        json_real((double)result->verdict.worst.excess_ns / 1e3));
     json_object_set_new(json, "keys", json_integer((json_int_t)result->verdict.keys));
     json_object_set_new(json, "grants_checked", json_integer((json_int_t)result->verdict.grants));
     json_object_set_new(json, "clock_error_us", json_real((double)result->clock_error_ns / 1e3));

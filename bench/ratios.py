@@ -185,9 +185,7 @@ def main():
                 print("| %s | %.0f | %.1f us | %.1f us | %.1f us | %s |" % (
                     case, figures["takes_per_second"], figures["average_us"], figures["p50_us"],
                     figures["p99_us"], tools.time_text(figures["server_ns"])))
-            for what, value, wanted in ratios:
-                good = value <= wanted if "at most" in what else value >= wanted
-                print("%-70s %10.2f  of %s%s" % (what, value, wanted, "" if good else "  short"))
+            tools.ratios_print(ratios)
             document["groups"][name] = {"cases": cases, "ratios": ratios}
             sys.stdout.flush()
     if given.output:

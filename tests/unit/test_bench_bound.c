@@ -120,6 +120,7 @@ static void no_alarm_where_the_bound_may_have_held(void **state) {
         grants[i].received_ns = S + 99 * MS;
     }
     assert_true(bound_check(grants, 6, &limit, 0, &verdict) && verdict.slip_tokens == 1);
+    assert_true(verdict.worst.excess_ns == MS);
     assert_true(bound_check(grants, 6, &limit, MS, &verdict) && verdict.keys_over == 0);
     assert_true(bound_check(grants, 0, &limit, 0, &verdict) && verdict.keys == 0);
 }
