@@ -31,6 +31,17 @@ def run(argv, accepted=(0,)):
         sys.exit("benchmark.py: %s: exit %d" % (argv[0], code))
 
 
+def tidy_charts():
+    """gnuplot leaves blanks at the ends of lines."""
+    for name in os.listdir(KEPT):
+        if name.endswith(".svg"):
+            path = os.path.join(KEPT, name)
+            with open(path) as file:
+                lines = [line.rstrip() for line in file]
+            with open(path, "w") as file:
+                file.write("\n".join(lines) + "\n")
+
+
 def measure(given):
     os.makedirs(KEPT, exist_ok=True)
     cell = ["--cell-module", os.path.join(given.peers, CELL)] if given.peers and os.path.exists(
@@ -183,6 +194,7 @@ def document():
                                     for name in ("compare", "ratios", "peers", "when"))
     if compare is None or when is None:
         sys.exit("benchmark.py: nothing was measured yet")
+    tidy_charts()
     lines = machine_part(compare, when) + compare_part(compare)
     lines += ratios_part(ratios) if ratios else []
     lines += peers_part(peers) if peers else []
