@@ -10,6 +10,9 @@ from sp_client import Connection
 
 WINDOW = 8
 
+# Requests that are answered before it ends, however early it is told to.
+LEAST = 16
+
 
 def main():
     url, takes = sys.argv[1], int(sys.argv[2])
@@ -19,7 +22,7 @@ def main():
         for _ in range(WINDOW):
             connection.send_body(body)
         print("ready", flush=True)
-        while not select.select([sys.stdin], [], [], 0)[0]:
+        while decided < LEAST * takes or not select.select([sys.stdin], [], [], 0)[0]:
             size = int.from_bytes(connection._take_bytes(8), "big")
             connection._take_bytes(size)
             decided += takes

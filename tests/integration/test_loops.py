@@ -107,7 +107,7 @@ class LoopsTest(unittest.TestCase):
 
     def test_a_stop_answers_what_is_outstanding(self):
         """SIGTERM under load, several times: exit code 0, nothing left unanswered that was read."""
-        for round_number in range(1 if QUICK else 3):
+        for round_number in range(1 if QUICK else 2):
             router = Router(new_directory(), self.cluster.nodes, ("--loops", LOOPS),
                             name="stopped-%d" % round_number).start()
             try:
@@ -147,6 +147,8 @@ class LoopsTest(unittest.TestCase):
 
 class NodeDiesTest(unittest.TestCase):
     """Each loop has links of its own, and each finds the way again."""
+
+    smoke = False
 
     def test_every_loop_hears_of_a_node_that_died(self):
         with Cluster(nodes=2, shards=1, router_args=("--loops", LOOPS)) as cluster:

@@ -16,17 +16,51 @@ from sp_client import GREETING_IN, GREETING_OUT, Connection, address_of
 # Takes of one request of a heavy peer: as many as there may be.
 HEAVY = 4096
 
+# Nothing in here is about deadlines: a slow machine may take its time.
+PATIENT = {"deadline_ms": 20000}
+
+
+def ask(connection):
+    return connection.call("peek", b"k", 0, INLINE, PATIENT, timeout_s=30)
+
 
 def percentile(values, part):
     return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
-class PeersTest(ClusterTest):
+class DoorsTest(ClusterTest):
+    """What the tests of this file know of the endpoints of a cluster."""
+
     cluster_options = {"node_args": ("--huge-pages",)}
 
     def doors(self, key=b"k"):
         return (("router", self.cluster.router.url), ("shard", self.cluster.owner_url(key)))
 
+    def counters(self, url):
+        """Of the endpoint at that URL."""
+        if url == self.cluster.router.url:
+            with self.cluster.connect() as router:
+                return router.call("cluster.status")["counters"]
+        for node in self.cluster.nodes:
+            with node.control() as control:
+                for shard in control.call("node.status")["shards"]:
+                    if shard["endpoint"] == url:
+                        return shard["counters"]
+        raise AssertionError("nobody listens at " + url)
+
+    def closed_bad(self, url):
+        return self.counters(url)["closed_bad_peer"]
+
+    def resident(self, url):
+        process = self.cluster.router
+        for node in self.cluster.nodes:
+            if url in [node.shard_url(i) for i in range(node.shards)]:
+                process = node
+        with open("/proc/%d/statm" % process.pid) as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+class PeersTest(DoorsTest):
     # --- stock clients ---
 
     @unittest.skipUnless(shutil.which("nanocat"), "nanocat (nanomsg-utils) is not installed")
@@ -46,7 +80,7 @@ class PeersTest(ClusterTest):
             self.assertEqual(msgpack.unpackb(done.stdout)[:3], [1, 7, None], door)
             self.assertEqual(msgpack.unpackb(done.stdout)[3][:2], [True, left], door)
         asking = subprocess.Popen(["nanocat", "--req", "--connect", self.cluster.router.url,
-                                   "--file", path, "--raw", "--interval", "0.2"],
+                                   "--file", path, "--raw", "--interval", "0.5"],
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
             answers, seen = msgpack.Unpacker(), []
@@ -56,7 +90,9 @@ class PeersTest(ClusterTest):
         finally:
             asking.kill()
             asking.communicate()
-        self.assertEqual(seen[:3], [left - 1, left - 2, left - 3])
+        # It asks anew at each interval, and takes no notice of an answer that came too late.
+        self.assertLess(seen[0], left)
+        self.assertEqual(seen, sorted(set(seen), reverse=True))
 
     @unittest.skipUnless(shutil.which("nngcat"), "nngcat (nng-utils) is not installed")
     def test_stock_sockets_of_other_protocols(self):
@@ -71,29 +107,14 @@ class PeersTest(ClusterTest):
                     caller.kill()
                     self.assertEqual(caller.communicate()[0], b"", door)
                 self.assertGreater(closed, 0)
-                bystander.peek(b"k", 0, INLINE)
+                ask(bystander)
 
     # --- peers that do not behave ---
-
-    def counters(self, url):
-        """Of the endpoint at that URL."""
-        if url == self.cluster.router.url:
-            with self.cluster.connect() as router:
-                return router.call("cluster.status")["counters"]
-        for node in self.cluster.nodes:
-            with node.control() as control:
-                for shard in control.call("node.status")["shards"]:
-                    if shard["endpoint"] == url:
-                        return shard["counters"]
-        raise AssertionError("nobody listens at " + url)
-
-    def closed_bad(self, url):
-        return self.counters(url)["closed_bad_peer"]
 
     def test_byte_by_byte(self):
         """A request that comes one byte at a time, each in a packet of its own, greeting and all."""
         for door, url in self.doors():
-            body = b"\x80\0\0\x05" + msgpack.packb([0, 5, "peek", [b"k", 0, INLINE]])
+            body = b"\x80\0\0\x05" + msgpack.packb([0, 5, "peek", [b"k", 0, INLINE, PATIENT]])
             with socket.create_connection(address_of(url), timeout=10 * SLOW) as raw:
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for byte in GREETING_OUT + len(body).to_bytes(8, "big") + body:
@@ -117,7 +138,7 @@ class PeersTest(ClusterTest):
                 raws.append(socket.create_connection(address_of(url), timeout=10 * SLOW))
                 raws[-1].sendall(GREETING_OUT[:5])
             with Connection(url) as connection:
-                connection.peek(b"k", 0, INLINE)
+                ask(connection)
         for door, url in self.doors():
             wait_for("%s has closed them" % door,
                      lambda: self.closed_bad(url) >= before[url] + 200)
@@ -133,7 +154,7 @@ class PeersTest(ClusterTest):
                 raws.append(socket.create_connection(address_of(url), timeout=10 * SLOW))
                 raws[-1].sendall(GREETING_OUT + (2 << 20).to_bytes(8, "big") + b"\x80\0\0\1" * 3)
             with Connection(url) as connection:
-                connection.peek(b"k", 0, INLINE)
+                ask(connection)
             grown = self.resident(url) - before
             say("%s: %d announced 2 MB each: %.1f MB more resident" % (
                 door, len(raws), grown / 1e6))
@@ -142,13 +163,9 @@ class PeersTest(ClusterTest):
             for raw in raws:
                 raw.close()
 
-    def resident(self, url):
-        process = self.cluster.router
-        for node in self.cluster.nodes:
-            if url in [node.shard_url(i) for i in range(node.shards)]:
-                process = node
-        with open("/proc/%d/statm" % process.pid) as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+class HeavyPeersTest(DoorsTest):
+    smoke = False  # these are about amounts and times
 
     def test_who_never_reads_is_bounded_and_closed(self):
         """Answers wait for their reader up to a bound; beyond it nothing more is read from him, and
@@ -175,7 +192,7 @@ class PeersTest(ClusterTest):
             if not SMOKE:
                 self.assertLess(grown, 128 << 20, door)
             with Connection(url) as other:
-                other.peek(b"k", 0, INLINE)
+                ask(other)
         for door, url, raw, closed in stuck:
             wait_for("%s has closed him" % door,
                      lambda: self.counters(url)["closed_stalled"] > closed, within_s=20 * SLOW)
@@ -186,28 +203,28 @@ class PeersTest(ClusterTest):
     def test_a_light_peer_beside_a_heavy_one(self):
         """One asks for 4,096 takes at a time, several times over; the answers to another, who asks
         one by one, must not wait for all of that."""
-        rounds = 200 if QUICK else 1000
+        least_s = 0.5 if QUICK else 2
         for door, url in self.doors():
-            alone = self.light(url, rounds)
+            alone = self.light(url, least_s)
             heavy = subprocess.Popen([sys.executable, os.path.join(os.path.dirname(__file__),
                                                               "heavy_peer.py"), url, str(HEAVY)],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             try:
                 self.assertEqual(heavy.stdout.readline(), b"ready\n")
-                beside = self.light(url, rounds)
+                beside = self.light(url, least_s)
             finally:
                 answered = int(heavy.communicate(b"\n", timeout=60)[0].split()[-1])
             say("%s: p99 of a light peer %.2f ms alone, %.2f ms beside one that had %d takes "
                 "decided meanwhile" % (door, percentile(alone, 0.99) * 1e3,
                                        percentile(beside, 0.99) * 1e3, answered))
             self.assertGreater(answered, 10 * HEAVY, door)
-            self.assertLess(percentile(beside, 0.5), 0.25 * SLOW, door)
+            self.assertLess(percentile(beside, 0.5), 0.5 * SLOW, door)
 
-    def light(self, url, rounds):
-        took = []
+    def light(self, url, least_s):
+        took, end = [], time.monotonic() + least_s
         with Connection(url) as connection:
-            for _ in range(rounds):
+            while time.monotonic() < end or len(took) < 100:
                 began = time.monotonic()
-                connection.peek(b"k", 0, INLINE)
+                ask(connection)
                 took.append(time.monotonic() - began)
         return took
