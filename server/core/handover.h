@@ -4,9 +4,11 @@
  *
  *           start          reached           sealed            changed          beat
  *     IDLE -------> REACHING -----> SEALING ------> CHANGING -------> SETTLING ------> IDLE
- *      ^               |              |                                                 ^
- *      |    timeout    |    timeout,  |                                                 |
- *      +---------------+  map changed |                                                 |
+ *      ^               |              |                 ^                |              ^
+ *      |   timeout,    |    timeout,  |                 +----------------+              |
+ *      |  not our      |  map changed |              another change came first,         |
+ *      |  cluster's    |              |              the slots are still ours           |
+ *      +---------------+              |                                                 |
  *      +------------------------------+                 (moved or not: the map tells) --+
  *
  *     REACHING  is the target's node there at all, and is it of this cluster?

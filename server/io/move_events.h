@@ -1,6 +1,6 @@
 /*
  * The events that tell of handovers. A large rebalance makes thousands of them, and the list of
- * events is bounded: those of a minute share an event, which names them all.
+ * events is bounded: those of five seconds share an event, which names them all.
  *
  *     340 slots went to n3/0: 0-3@5 4-7@6; n3/1: 8,13,17@7 ...      slots@epoch that moved them
  *
@@ -17,8 +17,9 @@
  */
 #define MOVE_EVENT_LIST_BYTES 900
 
-/* Nanoseconds that one event may span: whoever reads the list looks for times, too. */
-#define MOVE_EVENT_SPAN_NS UINT64_C(60000000000)
+/* Nanoseconds that one event may span: whoever reads the list looks for times and for an order,
+ * too. A job of half an hour leaves some 360 events of each of its sources. */
+#define MOVE_EVENT_SPAN_NS UINT64_C(5000000000)
 
 struct move_events {
     struct membership *membership;
