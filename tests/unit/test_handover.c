@@ -293,6 +293,84 @@ static void ends_when_all_slots_are_gone_before_sealing(void **state) {
     assert_false(f->update.seal);
 }
 
+/* Every event in every state: those that do not fit change nothing but the deadline that is told.
+ */
+static void what_does_not_fit_is_ignored(void **state) {
+    static const struct {
+        enum handover_state state;
+        enum handover_event_kind fits;
+    } fitting[] = {{HANDOVER_REACHING, HANDOVER_EVENT_REACHED},
+                   {HANDOVER_SEALING, HANDOVER_EVENT_SEALED},
+                   {HANDOVER_CHANGING, HANDOVER_EVENT_CHANGED},
+                   {HANDOVER_SETTLING, HANDOVER_EVENT_BEAT}};
+    struct fixture *f = *state;
+    for (uint32_t at = 0; at <= HANDOVER_SETTLING; at++) {
+        if (at == HANDOVER_REACHING) {
+            assert_int_equal(start(f, 0, 2, 3), CODE_OK); /* both of shard 0 */
+        } else if (at > HANDOVER_REACHING) {
+            step(f, fitting[at - 2].fits, f->handover.turn, 5);
+        }
+        assert_int_equal(f->handover.state, at);
+        for (uint32_t kind = HANDOVER_EVENT_REACHED; kind <= HANDOVER_EVENT_TIME; kind++) {
+            bool refused = at == HANDOVER_REACHING && kind == HANDOVER_EVENT_REFUSED;
+            if (refused || (at != HANDOVER_IDLE && kind == fitting[at - 1].fits)) {
+                continue;
+            }
+            step(f, kind, f->handover.turn, 99);
+            assert_int_equal(f->handover.state, at);
+            assert_false(f->update.seal || f->update.unseal || f->update.change || f->update.done);
+        }
+    }
+    /* One that fits but speaks of an earlier handover or heartbeat does not either. */
+    step(f, HANDOVER_EVENT_BEAT, f->handover.turn, f->handover.settles_at - 1);
+    assert_int_equal(f->handover.state, HANDOVER_SETTLING);
+}
+
+static void the_target_leaves_the_map(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(start(f, 0, 2, 3), CODE_OK);
+    step(f, HANDOVER_EVENT_REACHED, 0, 0);
+    f->map.node_count = 1; /* b, the last one, is removed, and its slots are nobody's */
+    f->map.shard_count = 2;
+    for (uint32_t slot = 4; slot < 8; slot++) {
+        f->map.owner[slot] = UINT16_MAX;
+    }
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0);
+    assert_over(f, CODE_CONFLICT, true);
+    assert_non_null(strstr(f->update.fault.text, "target"));
+}
+
+static void a_slot_becomes_nobodys(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(start(f, 0, 2, 3), CODE_OK);
+    step(f, HANDOVER_EVENT_REACHED, 0, 0);
+    f->map.owner[1] = UINT16_MAX;
+    step(f, HANDOVER_EVENT_SEALED, f->handover.turn, 0);
+    assert_over(f, CODE_CONFLICT, true);
+}
+
+static void the_target_leaves_the_map_after_the_change(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    step(f, HANDOVER_EVENT_CHANGED, 0, 41);
+    f->map.epoch.number = 9;
+    f->map.node_count = 1;
+    f->map.shard_count = 2;
+    step(f, HANDOVER_EVENT_BEAT, 0, 41);
+    assert_over(f, CODE_CONFLICT, true);
+    assert_true(f->update.reload);
+    assert_false(f->update.refresh);
+}
+
+static void every_state_has_a_name(void **state) {
+    for (uint32_t at = HANDOVER_IDLE; at <= HANDOVER_SETTLING; at++) {
+        assert_true(strlen(handover_state_name(at)) > 3);
+        for (uint32_t other = 0; other < at; other++) {
+            assert_string_not_equal(handover_state_name(at), handover_state_name(other));
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(moves_through_all_steps, setup, teardown),
@@ -314,6 +392,12 @@ int main(void) {
         cmocka_unit_test_setup_teardown(proposes_nothing_for_a_target_that_left, setup, teardown),
         cmocka_unit_test_setup_teardown(ends_when_all_slots_are_gone_before_sealing, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_does_not_fit_is_ignored, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_target_leaves_the_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_slot_becomes_nobodys, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_target_leaves_the_map_after_the_change, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(every_state_has_a_name, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
