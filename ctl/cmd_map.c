@@ -38,8 +38,8 @@ static enum exit_code place_print(const struct invocation *invocation, const str
 /* Marks the slots that the rebalance under way is still to move, or that a drained node has. */
 static uint32_t marks_find(struct cluster *cluster, bool marked[SLOTS_MAX]) {
     struct job_link link = {.cluster = cluster};
-    struct goal *goal = calloc(1, sizeof *goal);
-    struct placement_move *moves = calloc(SLOTS_MAX, sizeof *moves);
+    struct goal *goal = out_needed(calloc(1, sizeof *goal));
+    struct placement_move *moves = out_needed(calloc(SLOTS_MAX, sizeof *moves));
     const struct map *map = &cluster->map;
     uint32_t count = 0, ownerless;
     for (uint32_t i = 0; i < map->slot_count; i++) {

@@ -13,7 +13,7 @@
 static enum exit_code rebalance_all_run(const struct invocation *invocation) {
     const struct settings *settings = &invocation->settings;
     struct cluster *cluster = cluster_create(settings);
-    struct goal *goal = calloc(1, sizeof *goal);
+    struct goal *goal = out_needed(calloc(1, sizeof *goal));
     enum exit_code code = EXIT_UNREACHABLE;
     if (cluster != NULL && goal != NULL) {
         goal->kind = invocation->options.by_load ? GOAL_LOAD : GOAL_SLOTS;

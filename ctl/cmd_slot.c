@@ -67,7 +67,7 @@ static enum exit_code show_run(const struct invocation *invocation) {
 }
 
 static enum exit_code move_run(const struct invocation *invocation) {
-    struct goal *goal = calloc(1, sizeof *goal);
+    struct goal *goal = out_needed(calloc(1, sizeof *goal));
     struct cluster *cluster = cluster_create(&invocation->settings);
     enum exit_code code = EXIT_UNREACHABLE;
     if (goal != NULL && cluster != NULL) {

@@ -8,7 +8,7 @@
 #include "ctl/text.h"
 
 static enum exit_code drain_run(const struct invocation *invocation) {
-    struct goal *goal = calloc(1, sizeof *goal);
+    struct goal *goal = out_needed(calloc(1, sizeof *goal));
     struct cluster *cluster = cluster_create(&invocation->settings);
     enum exit_code code = EXIT_UNREACHABLE;
     if (goal != NULL && cluster != NULL) {

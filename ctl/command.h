@@ -21,6 +21,7 @@
     X(FILE, 5, "the plans file cannot be read, or has mistakes")                                   \
     X(NOT_YET, 6, "the plans are in force, but not every live node has shown them in time")        \
     X(CANCELLED, 7, "another operator cancelled the rebalance, or took it over")                   \
+    X(MEMORY, 71, "there was no memory")                                                           \
     X(INTERRUPTED, 130, "Ctrl-C ended the rebalance after the batch under way")
 
 enum exit_code {

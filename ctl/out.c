@@ -101,17 +101,22 @@ void table_init(struct table *table, uint32_t column_count) {
     *table = (struct table){.column_count = column_count};
 }
 
+void *out_needed(void *piece) {
+    if (piece == NULL) {
+        fputs("sluicectl: no memory\n", stderr);
+        exit(EXIT_MEMORY);
+    }
+    return piece;
+}
+
 void table_row(struct table *table, const char *const *cells) {
     if (table->row_count == table->row_capacity) {
         table->row_capacity = table->row_capacity == 0 ? 16 : 2 * table->row_capacity;
-        table->rows = realloc(table->rows, table->row_capacity * sizeof *table->rows);
-        assert(table->rows != NULL);
+        table->rows = out_needed(realloc(table->rows, table->row_capacity * sizeof *table->rows));
     }
-    char **row = calloc(table->column_count, sizeof *row);
-    assert(row != NULL);
+    char **row = out_needed(calloc(table->column_count, sizeof *row));
     for (uint32_t i = 0; i < table->column_count; i++) {
-        row[i] = strdup(cells[i]);
-        assert(row[i] != NULL);
+        row[i] = out_needed(strdup(cells[i]));
     }
     table->rows[table->row_count++] = row;
 }

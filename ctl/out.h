@@ -16,6 +16,10 @@
 void out_failure(const struct settings *settings, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The piece, or the end: without memory it says so and exits with EXIT_MEMORY, for half an answer
+ * would be a wrong one. */
+void *out_needed(void *piece);
+
 /* An error that the cluster answered, with what to do about it. */
 void out_error(const struct settings *settings, const struct reply *reply);
 

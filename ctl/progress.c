@@ -57,8 +57,8 @@ static int pause_order(const void *left, const void *right) {
 
 uint64_t progress_median_us(const struct progress *progress) {
     uint64_t median = 0;
-    uint64_t *sorted = malloc(sizeof progress->pauses_us);
-    if (sorted != NULL && progress->pause_count > 0) {
+    uint64_t *sorted = out_needed(malloc(sizeof progress->pauses_us));
+    if (progress->pause_count > 0) {
         memcpy(sorted, progress->pauses_us, progress->pause_count * sizeof *sorted);
         qsort(sorted, progress->pause_count, sizeof *sorted, pause_order);
         median = sorted[(progress->pause_count - 1) / 2];

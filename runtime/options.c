@@ -138,19 +138,23 @@ static void table_assert(const struct options_program *program) {
     }
 }
 
-static void defaults_set(struct options_run *run) {
+/* False if a default was refused: there was no memory for it, which has been said. */
+static bool defaults_set(struct options_run *run) {
     for (size_t i = 0; i < run->program->option_count; i++) {
         const struct option *option = &run->program->options[i];
         if (option->initial != NULL)
             options_offer(run, option, ORIGIN_DEFAULT, option->name, option->initial);
     }
-    assert(run->mistakes == 0); /* a default that its own table refuses */
+    return run->mistakes == 0;
 }
 
 static void config_from_environment(struct options_run *run) {
     const char *config = getenv("SLUICE_CONFIG");
-    if (run->config == NULL && config != NULL && config[0] != '\0')
+    if (run->config == NULL && config != NULL && config[0] != '\0') {
         run->config = strdup(config);
+        if (run->config == NULL)
+            options_mistake(run, "SLUICE_CONFIG", "no memory");
+    }
 }
 
 enum options_outcome options_load(const struct options_program *program, int argc, char **argv,
@@ -162,8 +166,8 @@ enum options_outcome options_load(const struct options_program *program, int arg
         options_mistake(&run, "start", "no memory");
         return OPTIONS_INVALID;
     }
-    defaults_set(&run);
-    options_flags_read(&run, argc, argv);
+    if (defaults_set(&run))
+        options_flags_read(&run, argc, argv);
     if (!run.help_wanted && !run.version_wanted) {
         config_from_environment(&run);
         options_environment_read(&run);

@@ -1,4 +1,5 @@
 #include "runtime/redis_tls.h"
+#include "runtime/memory.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -89,8 +90,7 @@ static SSL *ssl_create(const struct redis_tls_files *files, const char *name, ch
 
 struct redis_tls *redis_tls_begin(redisContext *connection, const struct redis_tls_files *files,
                                   const char *host, char *why, size_t why_size) {
-    struct redis_tls *tls = calloc(1, sizeof *tls);
-    assert(tls != NULL); /* a few bytes: without them nothing works */
+    struct redis_tls *tls = memory_need(sizeof *tls);
     ERR_clear_error();
     tls->ssl =
         ssl_create(files, files->server_name != NULL ? files->server_name : host, why, why_size);

@@ -112,6 +112,9 @@ static bool map_check_readable(struct boot *boot, const struct node_settings *se
     redisReply *reply = redis_sync_call(boot->redis, 3, command, why, BOOT_WHY_BYTES);
     struct map *map = malloc(sizeof *map);
     bool good = reply != NULL && map != NULL;
+    if (map == NULL) {
+        snprintf(why, BOOT_WHY_BYTES, "no memory for the map");
+    }
     if (good && reply->type == REDIS_REPLY_STRING) {
         struct fault fault;
         struct reader reader = reader_of(bytes_of(reply->str, reply->len));

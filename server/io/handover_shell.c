@@ -1,6 +1,5 @@
 #include "server/io/handover_shell.h"
 
-#include <assert.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include "proto/reply.h"
 #include "proto/request.h"
 #include "runtime/link.h"
+#include "runtime/memory.h"
 #include "server/io/move_events.h"
 
 /* Ids of the two requests to the target. */
@@ -74,8 +74,7 @@ static void shards_tell(struct handover_shell *shell, bool seal, bool reload) {
     int32_t self = map_find_node(map, name_bytes(&core->self));
     for (uint32_t number = 0; number < shell->shard_count; number++) {
         struct shard_id id = self < 0 ? SHARD_ID_NONE : map_find_shard(map, (uint32_t)self, number);
-        struct shard_message *message = calloc(1, sizeof *message);
-        assert(message != NULL);
+        struct shard_message *message = memory_need(sizeof *message);
         message->kind = SHARD_MESSAGE_SEAL;
         message->token = core->turn;
         message->reload = reload;

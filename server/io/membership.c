@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/memory.h"
 #include "server/io/membership_impl.h"
 #include "server/io/redis_hint.h"
 
@@ -233,8 +234,7 @@ static void on_released(void *ctx, redisReply *reply) {
 }
 
 void membership_release(struct membership *membership, void (*done)(void *ctx), void *ctx) {
-    struct release *release = malloc(sizeof *release);
-    assert(release != NULL);
+    struct release *release = memory_need(sizeof *release);
     *release = (struct release){done, ctx};
     uv_timer_stop(&membership->timer);
     struct command command;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/memory.h"
 #include "server/io/membership_impl.h"
 
 /* --- changes ------------------------------------------------------------------------------- */
@@ -35,8 +36,7 @@ static void on_changed(void *ctx, redisReply *reply) {
 
 static void replace(struct membership *membership, const char *key, uint64_t follows,
                     uint64_t number, struct bytes value, membership_changed_fn done, void *ctx) {
-    struct change *change = malloc(sizeof *change);
-    assert(change != NULL);
+    struct change *change = memory_need(sizeof *change);
     *change = (struct change){membership, done, ctx, number};
     char expected[24], next[24];
     snprintf(expected, sizeof expected, "%" PRIu64, follows);
@@ -119,8 +119,7 @@ static void on_forgotten(void *ctx, redisReply *reply) {
 
 void membership_forget(struct membership *membership, struct bytes id, membership_changed_fn done,
                        void *ctx) {
-    struct change *change = malloc(sizeof *change);
-    assert(change != NULL);
+    struct change *change = memory_need(sizeof *change);
     *change = (struct change){membership, done, ctx, 0};
     struct name name = name_of(id);
     store_key node;
@@ -150,8 +149,7 @@ static void on_asked(void *ctx, redisReply *reply) {
 
 static void ask(struct membership *membership, const struct command *command,
                 membership_reply_fn done, void *ctx) {
-    struct asking *asking = malloc(sizeof *asking);
-    assert(asking != NULL);
+    struct asking *asking = memory_need(sizeof *asking);
     *asking = (struct asking){done, ctx};
     if (!command_send(membership, command, on_asked, asking)) {
         on_asked(asking, NULL);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/memory.h"
 #include "server/io/membership_impl.h"
 
 /* --- what a node says of itself ------------------------------------------------------------ */
@@ -125,8 +126,7 @@ static void on_listed(void *ctx, redisReply *reply) {
 }
 
 void membership_list(struct membership *membership, membership_listed_fn done, void *ctx) {
-    struct listing *listing = malloc(sizeof *listing);
-    assert(listing != NULL);
+    struct listing *listing = memory_need(sizeof *listing);
     *listing = (struct listing){membership, done, ctx};
     store_key prefix;
     store_key_node(membership->settings->key_prefix, "", prefix);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/memory.h"
 #include "server/io/control.h"
 #include "server/io/membership.h"
 #include "server/io/node_address.h"
@@ -94,8 +95,7 @@ static void on_shard_stopped(struct node *node) {
 
 static void shards_tell(struct node *node, enum shard_message_kind kind) {
     for (uint32_t i = 0; i < node->shard_count; i++) {
-        struct shard_message *message = calloc(1, sizeof *message);
-        assert(message != NULL);
+        struct shard_message *message = memory_need(sizeof *message);
         message->kind = kind;
         bool told = shard_loop_tell(node->shards[i], message);
         assert(told);
@@ -246,8 +246,7 @@ static void on_state(void *ctx, struct cluster_state *state) {
         return;
     }
     for (uint32_t i = 0; i < node->shard_count; i++) {
-        struct shard_message *message = calloc(1, sizeof *message);
-        assert(message != NULL);
+        struct shard_message *message = memory_need(sizeof *message);
         message->kind = SHARD_MESSAGE_STATE;
         message->state = cluster_state_hold(state);
         if (!shard_loop_tell(node->shards[i], message)) {
@@ -403,6 +402,7 @@ struct node *node_open(uv_loop_t *loop, const struct node_settings *settings, co
         snprintf(why, BOOT_WHY_BYTES, "no memory for a node");
         return NULL;
     }
+    snprintf(why, BOOT_WHY_BYTES, "no memory"); /* what fails without a reason of its own */
     node->settings = settings;
     node->log = *log;
     node->loop = loop;
@@ -449,8 +449,7 @@ void node_close(struct node *node) {
     }
     for (uint32_t i = 0; i < node->shard_count; i++) {
         if (shard_loop_started(node->shards[i])) {
-            struct shard_message *message = calloc(1, sizeof *message);
-            assert(message != NULL);
+            struct shard_message *message = memory_need(sizeof *message);
             message->kind = SHARD_MESSAGE_EXIT;
             bool told = shard_loop_tell(node->shards[i], message);
             assert(told);

@@ -57,6 +57,9 @@ static void on_reply(void *ctx, redisReply *reply) {
     struct redis_sync *redis = ctx;
     redis->waiting = false;
     redis->reply = reply != NULL ? reply_copy(reply) : NULL;
+    if (reply != NULL && redis->reply == NULL) {
+        snprintf(redis->why, sizeof redis->why, "no memory for its answer");
+    }
     uv_stop(&redis->loop);
 }
 
@@ -129,6 +132,9 @@ struct redis_sync *redis_sync_open(const struct redis_access *access, char *why,
 redisReply *redis_sync_call_sized(struct redis_sync *redis, int argc, const char **argv,
                                   const size_t *sizes, char *why, size_t why_size) {
     redis->waiting = redis_link_send(redis->link, argc, argv, sizes, on_reply, redis);
+    if (!redis->waiting) {
+        snprintf(redis->why, sizeof redis->why, "it was lost, or there is no memory to ask it");
+    }
     uv_timer_start(&redis->timer, on_timer, REDIS_SYNC_MS, 0);
     while (redis->waiting && !redis->failed)
         uv_run(&redis->loop, UV_RUN_DEFAULT);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "runtime/memory.h"
 #include "server/io/memory_huge.h"
 #include "server/io/memory_map.h"
 #include "server/io/shard_loop_impl.h"
@@ -16,8 +17,7 @@ static uint64_t cluster_now_ns(struct shard_loop *loop) {
 /* --- telling the node ---------------------------------------------------------------------- */
 
 static struct node_message *message_to_node(struct shard_loop *loop, enum node_message_kind kind) {
-    struct node_message *message = calloc(1, sizeof *message);
-    assert(message != NULL);
+    struct node_message *message = memory_need(sizeof *message);
     message->kind = kind;
     message->shard = loop->number;
     return message;

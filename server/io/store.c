@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/memory.h"
 #include "server/io/store_impl.h"
 
 /* --- calls --------------------------------------------------------------------------------- */
@@ -14,9 +15,7 @@ static struct store_call *call_get(struct store *store, const struct shard_op *o
     if (call != NULL) {
         store->free_calls = call->next;
     } else {
-        call = malloc(sizeof *call);
-        /* One call an operation, and the shard bounds those: without this memory nothing works. */
-        assert(call != NULL);
+        call = memory_need(sizeof *call);
     }
     *call = (struct store_call){
         .store = store, .op_kind = (uint8_t)op->kind, .slot = op->slot, .op_id = op->op_id};

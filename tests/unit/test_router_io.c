@@ -232,7 +232,7 @@ static void test_nonsense_from_a_shard_is_no_answer(void **state) {
     static const enum manner manners[] = {GARBAGE, SHORT_LIST};
     for (uint32_t i = 0; i < 2; i++) {
         fixture->shards[0].manner = manners[i];
-        struct reply reply = call(fixture, VERB_TAKE, "k", 1, NULL, 50);
+        struct reply reply = call(fixture, VERB_TAKE, "k", 1, NULL, 400);
         assert_int_equal(result_of(&reply).flags, TAKE_FLAG_DEGRADED);
     }
     assert_true(COUNTED(fixture, replies_bad) >= 4);
