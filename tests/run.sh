@@ -6,12 +6,15 @@
 #   --quick          the dev build only: no sanitizers, no second compiler, smaller amounts
 #   --only PATTERN   parts, unit tests and integration tests whose name contains PATTERN
 #   --soak           the long forms: five million takes, ten times the model steps
+#   --coverage       instead of all this: what the tests reach, by file (docs/testing.md)
+#   --valgrind       instead of all this: every unit test and a life of a cluster under memcheck
 #   --jobs N         compile with N jobs (default: processors)
 #   --no-install     leave packages alone
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 quick=no
+special=
 only=
 soak=no
 install=yes
@@ -20,13 +23,14 @@ while [ $# -gt 0 ]; do
     case "$1" in
     --quick) quick=yes ;;
     --soak) soak=yes ;;
+    --coverage | --valgrind) special=${1#--} ;;
     --no-install) install=no ;;
     --only | --jobs)
         [ -n "${2:-}" ] || { echo "run.sh: $1 needs a value" >&2 && exit 2; }
         [ "$1" = --only ] && only=$2 || jobs=$2
         shift
         ;;
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0" && exit 0 ;;
     *) echo "run.sh: unknown option $1 (see --help)" >&2 && exit 2 ;;
     esac
     shift
@@ -142,6 +146,19 @@ sanitized() { # sanitized PRESET [COMMAND PREFIX...]
     integration "$preset" --smoke
 }
 
+# What tests reach. Only orderly ends leave counts, so what integration tests reach of processes that
+# they kill is not seen.
+coverage() {
+    build coverage || return
+    find build/coverage -name '*.gcda' -delete
+    SLUICE_TEST_SCALE=${SLUICE_TEST_SCALE:-0.1} unit_and_model coverage
+    part "coverage of decisions" tests/coverage.py build/coverage --least 95
+    cat "$logs/coverage-of-decisions.log"
+    integration coverage --smoke
+    part "coverage of all" tests/coverage.py build/coverage
+    cat "$logs/coverage-of-all.log"
+}
+
 # --- the parts -----------------------------------------------------------------------------------
 
 if [ $install = yes ]; then
@@ -155,8 +172,36 @@ amount=()
 [ $soak = no ] || amount+=(--soak)
 [ $quick = no ] || amount+=(--quick)
 
+# What memcheck sees that sanitizers do not: a decision on bytes that nobody has written.
+memcheck() { # memcheck PATTERN: of the names of unit tests
+    if ! command -v valgrind >/dev/null; then
+        skipped=$((skipped + 1))
+        printf '%-22s skipped          valgrind is not installed\n' memcheck
+        return
+    fi
+    part "memcheck finds faults" tests/memcheck.sh --self-test
+    part memcheck tests/memcheck.sh build/dev "$1"
+}
+
+if [ "$special" = coverage ]; then
+    coverage
+elif [ "$special" = valgrind ]; then
+    if build dev; then
+        memcheck .
+        integration dev --smoke --under "$(tests/memcheck.sh --command)" \
+            $([ -n "$only" ] || echo --only test_take.TakeTest)
+    fi
+fi
+if [ -n "$special" ]; then
+    printf '\nWhole run: %d s. %d passed, %d failed\n' $SECONDS $passed $failed
+    [ $failed -eq 0 ] && [ $passed -gt 0 ]
+    exit
+fi
+
 if build dev; then
     unit_and_model dev
+    # Those that read bytes, and those that give memory back piece by piece.
+    ! wanted memcheck || memcheck '^(proto_|vectors|request_control|core_memory|handover|term_set)'
     if wanted purity; then
         part "purity finds faults" tests/purity.sh --self-test
         part purity tests/purity.sh build/dev

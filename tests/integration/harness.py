@@ -28,6 +28,7 @@ REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.environ.get("SLUICE_TEST_BIN", os.path.join(REPO, "build/dev/bin"))
 QUICK = os.environ.get("SLUICE_TEST_QUICK") == "1"
 SOAK = os.environ.get("SLUICE_TEST_SOAK") == "1"
+UNDER = os.environ.get("SLUICE_TEST_UNDER", "").split()
 SMOKE = os.environ.get("SLUICE_TEST_SMOKE") == "1"
 
 # Sanitizers slow the programs down by about this much.
@@ -174,6 +175,8 @@ class Process:
 
     def __init__(self, name, argv, directory, env=None):
         self.name, self.argv = name, [str(word) for word in argv]
+        if UNDER and self.argv[0].startswith(BIN):
+            self.argv = UNDER + self.argv
         self.log_path = os.path.join(directory, name + ".log")
         self.env = dict(os.environ, **(env or {}))
         self.popen = None

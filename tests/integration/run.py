@@ -2,6 +2,7 @@
 """Runs the integration tests against built programs.
 
     tests/integration/run.py [--bin build/dev/bin] [--quick | --smoke | --soak] [--only PATTERN]
+        [--under COMMAND]
 
 --quick: smaller amounts. --smoke: smaller still, for programs built with a sanitizer; classes of
 tests that say `smoke = False` are left out.
@@ -26,8 +27,10 @@ def main():
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--soak", action="store_true")
     parser.add_argument("--only", default="")
+    parser.add_argument("--under", default="", help="run Sluice's programs by this command")
     options = parser.parse_args()
     os.environ["SLUICE_TEST_BIN"] = os.path.abspath(options.bin)
+    os.environ["SLUICE_TEST_UNDER"] = options.under
     os.environ["SLUICE_TEST_QUICK"] = "1" if options.quick or options.smoke else "0"
     os.environ["SLUICE_TEST_SMOKE"] = "1" if options.smoke else "0"
     os.environ["SLUICE_TEST_SOAK"] = "1" if options.soak else "0"
