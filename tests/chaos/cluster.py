@@ -35,6 +35,10 @@ RECONNECT_S = 2.0
 # A node that was stopped or cut off hears that its slots are another's: a heartbeat and a look.
 HEAR_S = 1.0
 
+# One whose link was cut must reach the store first: a connection that was being made meanwhile is
+# tried again by the kernel after one second, and after two more.
+REACHED_S = 3.0 + HEAR_S
+
 HOUR_MS = 3600 * 1000
 CONTROL_TIMEOUT_S = 0.5
 
@@ -77,6 +81,15 @@ def classes_of(durabilities):
                 shape[name])
 
 
+class Started(Process):
+    """A process that knows since when it runs."""
+
+    def start(self):
+        super().start()
+        self.started_s = time.monotonic()
+        return self
+
+
 class Cluster:
     def __init__(self, directory, durabilities, hosts=None, envs=None):
         """hosts, envs: by name of the process, if not this machine and its environment."""
@@ -101,7 +114,7 @@ class Cluster:
         return self.hosts.get(name) or self.hosts.get("clients") or Host()
 
     def _add(self, name, argv):
-        self.processes[name] = Process(name, self.host(name).wrap(argv), self.directory,
+        self.processes[name] = Started(name, self.host(name).wrap(argv), self.directory,
                                        self.envs.get(name))
         return self.processes[name]
 
@@ -272,7 +285,7 @@ class Cluster:
 
     def note_links(self, since_s):
         """Links, of whomever, may have broken since then: what was under way may be sent again."""
-        self.losses.append(("links", None, since_s, 0, time.monotonic() + HEAR_S, None))
+        self.losses.append(("links", None, since_s, 0, time.monotonic() + REACHED_S, None))
 
     def explained(self, node, at_s):
         """Whether a stop or a loss of the node is noted that explains a takeover at that time."""

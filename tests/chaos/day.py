@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import harness
-from cluster import HEAR_S, LEASE_S, SNAPSHOT_S, STORE_TURNS, WRITE_S, classes_of
+from cluster import HEAR_S, LEASE_S, REACHED_S, SNAPSHOT_S, STORE_TURNS, WRITE_S, classes_of
 from harness import Process, program
 from move_tools import halt
 from schedule import NODES, ROUTERS
@@ -20,6 +20,9 @@ OPERATOR_S = 40.0
 
 # A supervisor starts what has ended after so long.
 SUPERVISE_S = 0.2
+
+# A process that is told to end so soon may not have come to the handler of the signal yet.
+STARTING_S = 1.0
 
 WATCH_S, CONTROL_WATCH_S = 0.05, 1.0
 STOP_S = 12.0  # --stop-timeout and a little
@@ -151,7 +154,7 @@ class Day:
             self.cluster.redis_mended = True
         elif name in NODES:
             # It may have gone on answering all the while, and still does until it hears.
-            self.cluster.note_loss(name, since_s, time.monotonic() + HEAR_S)
+            self.cluster.note_loss(name, since_s, time.monotonic() + REACHED_S)
 
     def do_fill(self, _, __):
         self.disturb("redis")
@@ -224,14 +227,17 @@ class Day:
                 self.ended_by_itself(name, process, now_s)
 
     def ended_in_order(self, name, code, since_s):
+        process = self.cluster.processes[name]
         self.count("stops in order, exit code %d" % code)
         self.tell("%s has ended with exit code %d, %.2f s after SIGTERM" % (
             name, code, time.monotonic() - since_s))
         if code == 3:  # it says itself that it could not write everything
             self.cluster.note_loss(name, since_s, time.monotonic())
+        elif code == -signal.SIGTERM and since_s - process.started_s < STARTING_S:
+            self.tell("%s had not begun yet" % name)
         elif code != 0:
             self.fault("%s ended with exit code %d after SIGTERM\n%s" % (
-                name, code, self.cluster.processes[name].tail(12)))
+                name, code, process.tail(12)))
             self.cluster.note_loss(name, since_s, time.monotonic())
 
     def ended_by_itself(self, name, process, now_s):
