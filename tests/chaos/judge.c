@@ -92,6 +92,9 @@ static void judge_loss(struct evidence *evidence, uint32_t class_at, uint32_t nu
     uint64_t reserved =
         class->strict ? crashes_of(evidence, key, slot) * (burst / RESERVATION_PART) : 0;
     uint64_t allowed = reserved + key->twice_cost;
+    /* A level is told in whole tokens. If the clock went back by more than has passed since the
+     * first take, there is a fraction less than there was: a token less is told. */
+    allowed += key->looked_sent_ns - key->first_ns < options->clock_error_ns;
     judgement->lost += lost;
     judgement->lost_keys++;
     if (lost > judgement->lost_most)
