@@ -44,6 +44,7 @@ def tidy_charts():
 
 def measure(given):
     os.makedirs(KEPT, exist_ok=True)
+    busy = os.getloadavg()[1]
     cell = ["--cell-module", os.path.join(given.peers, CELL)] if given.peers and os.path.exists(
         os.path.join(given.peers, CELL)) else []
     common = ["--rounds", str(given.rounds), "--build", given.build]
@@ -57,7 +58,7 @@ def measure(given):
              os.path.join(KEPT, "peers.json")] + common)
     with open(os.path.join(KEPT, "when.json"), "w") as file:
         json.dump({"day": time.strftime("%Y-%m-%d"), "seconds": given.seconds,
-                   "rounds": given.rounds, "note": given.note,
+                   "rounds": given.rounds, "note": given.note, "load_before": busy,
                    "commit": subprocess.check_output(["git", "-C", HERE, "rev-parse", "--short",
                                                       "HEAD"], text=True).strip()}, file, indent=2)
         file.write("\n")
@@ -106,6 +107,7 @@ def machine_part(compare, when):
                                             "; " + when["note"] if when["note"] else ""),
         "| machine | %s, %d processors, %s |" % (machine["processor"], machine["processors"],
                                                  machine["memory"]),
+        "| other work | load average %.1f in the five minutes before |" % when["load_before"],
         "| kernel | %s |" % machine["kernel"],
         "| versions | Sluice %s; %s |" % (machine["sluice"], machine["redis"]), "",
         "```sh", "bench/peers/install.sh build/peers      # optional, some minutes",
