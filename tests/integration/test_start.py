@@ -102,6 +102,12 @@ class StoreTest(unittest.TestCase):
         self.directory = new_directory()
         self.addCleanup(end_all)
 
+    def test_a_node_of_a_redis_cluster(self):
+        redis = Redis(self.directory, args=["--cluster-enabled", "yes"]).start()
+        code, out = run("sluice-node", *node_words(redis.url))
+        self.assertEqual(code, 1, out)
+        self.assertIn("Redis Cluster", out)
+
     def test_no_redis_there(self):
         port = free_ports()
         code, out = run("sluice-node", *node_words("redis://127.0.0.1:%d" % port))

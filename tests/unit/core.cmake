@@ -8,3 +8,4 @@ foreach(name shard_take shard_strict shard_slot shard_snapshot shard_admin shard
         LINK sluice_server_core)
 endforeach()
 sluice_test(memory_huge SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_memory_huge.c LINK sluice_server)
+sluice_test(ack SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_ack.c LINK sluice_server)
