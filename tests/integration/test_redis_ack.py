@@ -8,6 +8,7 @@ import unittest
 
 from harness import (PLANS, RELAXED_PLANS, SLOW, SNAPSHOT_S, Cluster, Redis, end_all, free_ports, new_directory, say,
                      wait_for)
+from sp_client import Take
 from test_start import node_words, run
 
 
@@ -53,8 +54,10 @@ class AckTest(unittest.TestCase):
         return cluster
 
     def take(self, *keys):
-        with self.cluster.connect() as connection:
-            for answer in connection.take_many([[key, 1, "slow"] for key in keys]):
+        with self.cluster.connect() as connection:  # one by one, for their deadline
+            ids = [connection.send("take", key, 1, "slow", {"deadline_ms": 20000}) for key in keys]
+            for request_id in ids:
+                answer = Take(connection.result(request_id, 30))
                 self.assertTrue(answer.allowed and not answer.degraded, answer)
 
     def wait_clean(self, within_s=5 * SLOW):

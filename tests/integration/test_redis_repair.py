@@ -5,6 +5,7 @@ import time
 import unittest
 
 from harness import RELAXED_PLANS, SLOW, Cluster, RpcError, ctl, wait_for, xxh3
+from sp_client import Take
 
 BURST = 1000
 SLOTS = 64
@@ -39,8 +40,11 @@ class RepairTest(unittest.TestCase):
         self.log_from = len(self.node.log())
 
     def take(self, keys, cost=1):
-        with self.cluster.connect() as connection:
-            for answer in connection.take_many([[key, cost, "slow"] for key in keys]):
+        with self.cluster.connect() as connection:  # one by one, for their deadline
+            ids = [connection.send("take", key, cost, "slow", {"deadline_ms": 20000})
+                   for key in keys]
+            for request_id in ids:
+                answer = Take(connection.result(request_id, 30))
                 self.assertTrue(answer.allowed and not answer.degraded, answer)
 
     def dirty(self):
