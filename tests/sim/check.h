@@ -4,6 +4,7 @@
  *   bound     for every key and limit: granted <= burst + rate * time, over all owners that the key
  *             has had. What a crash may forget is counted as forgotten only if it is as little as
  *             promised (check "forgotten").
+ *   mark      under a strict plan the store has counted whatever a caller is told
  *   refusal   a take that fits what was granted at most is not refused by the owner
  *   answers   each request is answered once, in time, with a result a take
  *   writer    a write is accepted from one process per slot and fence, and from none older
@@ -51,6 +52,7 @@ void check_waiting(uint32_t client, uint32_t router, uint32_t id, uint64_t sent_
                    uint64_t deadline_ms);
 
 void checks_node_exit(struct process *process, int status);
+void checks_process_gone(const struct process *process);
 void checks_store_lost(void);
 void check_store(const struct store_seen *seen);
 
@@ -72,20 +74,36 @@ struct check_decision {
     enum verb verb;
     uint64_t cost;
     bool allowed;
-    uint64_t now_ns; /* cluster time */
+    uint64_t now_ns;     /* cluster time */
+    uint64_t decided_ns; /* true time */
     const struct terms *terms;
     struct process *process;
     bool zombie;
+    bool
+        strict; /* nothing may be forgotten; the caller may be told later (keys_granted_strictly) */
 };
 void keys_begin(void);
 void keys_decided(const struct check_decision *decision);
+/* The caller is told now of a take that was decided before, or just now. */
+void keys_granted_strictly(const struct check_decision *decision);
+void keys_given_back(const struct check_decision *decision);
 void keys_reset(struct bytes key);
 /* The slot is read anew by an owner; `whole`: nothing may have been forgotten. */
 void keys_reloaded(uint32_t slot, bool whole);
 void keys_end(void);
 
-/* The highest fence of a slot that was ever raised, and when. */
-uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns);
+/* Results that a shard holds back. What a dead process held was never granted. */
+void held_keep(const void *shard, uint64_t token, const struct check_decision *decision);
+void held_released(const void *shard, const struct process *process,
+                   const struct shard_release *release);
+void held_drop(const struct process *process);
+uint32_t held_now(void);
+
+/* The highest fence of a slot that was ever raised, when, and by whom. */
+uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by);
+
+/* True if the process raises a fence of its own again, and keeps what it has in memory. */
+bool fence_is_raised_again(const struct process *process, uint32_t slot);
 
 /* --- planted faults ------------------------------------------------------------------------ */
 
@@ -102,6 +120,8 @@ uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns);
     X(UNSEALED, "unsealed-move")      /* forgotten: given away without sealing */                  \
     X(NO_TAKEOVER, "no-takeover")     /* liveness: nobody takes over from the dead */              \
     X(WAITING, "more-waiting")        /* bounds: a router takes in more than it may */             \
+    X(EARLY, "early-release")         /* mark: held results go out at once */                      \
+    X(LATE_WRITE, "late-write")       /* mark: no new fence after a write that was given up */     \
     X(KEPT, "kept-when-full")         /* absent: full buckets stay */                              \
     X(CLOCK_BACK, "clock-back")       /* clock: time steps back */
 

@@ -16,6 +16,10 @@ typedef unsigned __int128 parts; /* a time in 1 / rate ns */
 /* States of a key that are remembered, to tell which grants were old enough to be safe. */
 #define PAST_MAX 128
 
+/* Grants of a strict key that are kept one by one: those that may be told of late, or by a former
+ * owner, are among the newest. */
+#define GRANTS_MAX 256
+
 /* What a write may take beyond the snapshot interval, on a day when nothing goes wrong: turns of
  * loops, the way to the store and back, the write before it. */
 #define WRITE_SLACK_NS (60 * MS)
@@ -28,8 +32,15 @@ struct past {
     parts low[LIMITS_PER_PLAN_MAX];
 };
 
+/* A grant under a strict plan, as its caller was told of it. */
+struct grant {
+    uint64_t at_ns; /* cluster time of the decision */
+    uint64_t cost;
+};
+
 struct key_model {
     bool used;
+    bool strict;
     char name[32];
     uint32_t slot;
     struct terms terms;
@@ -38,6 +49,11 @@ struct key_model {
     struct process *granter;
     struct past past[PAST_MAX];
     uint32_t past_count;
+    /* Strict: what was granted, by time of decision, after what is counted in `base`. */
+    struct grant grants[GRANTS_MAX];
+    uint32_t grant_count;
+    parts base[LIMITS_PER_PLAN_MAX];
+    uint64_t refunded_ns; /* true time: what was decided until then is no longer counted */
 };
 
 static struct key_model models[KEYS_OF_RUN_MAX];
@@ -115,11 +131,11 @@ static void terms_change(struct key_model *model, const struct terms *terms, uin
     }
     for (uint32_t i = 0; i < terms->limit_count; i++) {
         const struct limit *limit = &terms->limits[i];
-        model->low[i] = 0;
+        model->low[i] = model->base[i] = 0;
         model->high[i] = at(limit, now_ns) + (parts)burst * limit->period_ns;
     }
     model->terms = *terms;
-    model->past_count = 0;
+    model->past_count = model->grant_count = 0;
 }
 
 static void past_add(struct key_model *model) {
@@ -133,25 +149,37 @@ static void past_add(struct key_model *model) {
     memcpy(past->low, model->low, sizeof past->low);
 }
 
+static void bound_fail(const struct key_model *model, const struct check_decision *decision,
+                       uint32_t limit_at, parts over) {
+    const struct limit *limit = &model->terms.limits[limit_at];
+    sim_fail("bound",
+             "%s: %s granted %" PRIu64 ", %" PRIu64 " tokens more than %" PRIu64 " per %" PRIu64
+             " ms, burst %" PRIu64 ", allow (%s)",
+             model->name, decision->process->name, decision->cost,
+             (uint64_t)((over + limit->period_ns - 1) / limit->period_ns), limit->rate_tokens,
+             limit->period_ns / MS, limit->burst_tokens, decision->strict ? "strict" : "relaxed");
+}
+
 static void granted(struct key_model *model, const struct check_decision *decision) {
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
         const struct limit *limit = &model->terms.limits[i];
         parts now = at(limit, decision->now_ns);
-        parts increment = (parts)decision->cost * limit->period_ns;
-        model->low[i] = most(model->low[i], now) + increment;
-        model->high[i] = most(model->high[i], now) + increment;
         parts room = (parts)limit->burst_tokens * limit->period_ns;
+        model->low[i] = most(model->low[i], now) + (parts)decision->cost * limit->period_ns;
         if (decision->cost > 0 && model->low[i] > now + room) {
-            parts over = (model->low[i] - now - room + limit->period_ns - 1) / limit->period_ns;
-            sim_fail("bound",
-                     "%s: %s granted %" PRIu64 ", %" PRIu64 " tokens more than %" PRIu64
-                     " per %" PRIu64 " ms, burst %" PRIu64 ", allow",
-                     model->name, decision->process->name, decision->cost, (uint64_t)over,
-                     limit->rate_tokens, limit->period_ns / MS, limit->burst_tokens);
+            bound_fail(model, decision, i, model->low[i] - now - room);
         }
     }
-    model->granter = decision->process;
     past_add(model);
+}
+
+static void charged(struct key_model *model, const struct check_decision *decision) {
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        const struct limit *limit = &model->terms.limits[i];
+        parts increment = (parts)decision->cost * limit->period_ns;
+        model->high[i] = most(model->high[i], at(limit, decision->now_ns)) + increment;
+    }
+    model->granter = decision->process;
 }
 
 static void refused(const struct key_model *model, const struct check_decision *decision) {
@@ -175,30 +203,6 @@ static void refunded(struct key_model *model, const struct check_decision *decis
         model->low[i] = model->low[i] > now + increment ? model->low[i] - increment : now;
         /* An owner that has forgotten a grant refunds less than one that has not. */
     }
-    past_add(model);
-}
-
-void keys_decided(const struct check_decision *decision) {
-    struct key_model *model = model_find(decision->key);
-    if (decision->zombie || world.map_lost) {
-        return; /* its successor knows nothing of it; check_shard looks at how long it goes on */
-    }
-    if (!terms_equal(&model->terms, decision->terms)) {
-        terms_change(model, decision->terms, decision->now_ns);
-    }
-    if (decision->verb == VERB_TAKE && decision->allowed) {
-        granted(model, decision);
-    } else if (decision->verb == VERB_REFUND) {
-        refunded(model, decision);
-    } else if (!decision->allowed) {
-        refused(model, decision);
-    }
-}
-
-void keys_reset(struct bytes key) {
-    struct key_model *model = model_find(key);
-    memset(model->low, 0, sizeof model->low);
-    model->past_count = 0;
     past_add(model);
 }
 
@@ -264,6 +268,137 @@ static bool stored_read(const struct key_model *model, parts stored[LIMITS_PER_P
     return good;
 }
 
+/* It has lost what it had acknowledged, and who lives may not have written it again yet. */
+static bool store_is_behind(void) {
+    uint64_t kept_ns;
+    return disturbed_since_ns != 0 && store_lost_at(&kept_ns) >= disturbed_since_ns;
+}
+
+/* --- strict plans -------------------------------------------------------------------------- */
+
+/* Into its place by time; the oldest is counted for good when there is no room. */
+static void grant_add(struct key_model *model, uint64_t at_ns, uint64_t cost) {
+    if (model->grant_count == GRANTS_MAX) {
+        const struct grant *oldest = &model->grants[0];
+        for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+            const struct limit *limit = &model->terms.limits[i];
+            model->base[i] = most(model->base[i], at(limit, oldest->at_ns)) +
+                             (parts)oldest->cost * limit->period_ns;
+        }
+        model->grant_count--;
+        memmove(&model->grants[0], &model->grants[1], model->grant_count * sizeof model->grants[0]);
+    }
+    uint32_t place = model->grant_count;
+    for (; place > 0 && model->grants[place - 1].at_ns > at_ns; place--) {
+        model->grants[place] = model->grants[place - 1];
+    }
+    model->grants[place] = (struct grant){at_ns, cost};
+    model->grant_count++;
+}
+
+/* Several owners' clocks may differ, and a refill with them. */
+static void strict_bound(struct key_model *model, const struct check_decision *decision) {
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        const struct limit *limit = &model->terms.limits[i];
+        parts room = (parts)limit->burst_tokens * limit->period_ns + at(limit, clock_slack_ns);
+        parts full_at = model->base[i];
+        for (uint32_t j = 0; j < model->grant_count; j++) {
+            parts now = at(limit, model->grants[j].at_ns);
+            full_at = most(full_at, now) + (parts)model->grants[j].cost * limit->period_ns;
+            if (full_at > now + room) {
+                bound_fail(model, decision, i, full_at - now - room);
+            }
+        }
+        model->low[i] = full_at;
+    }
+}
+
+/* What a caller is told is in the store already: in the record, or in one written ahead of it. */
+static void mark_look(const struct key_model *model, const char *when) {
+    parts stored[LIMITS_PER_PLAN_MAX];
+    if (store_is_behind() || !stored_read(model, stored)) {
+        return;
+    }
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        const struct limit *limit = &model->terms.limits[i];
+        parts full = at(limit, store_clock() + clock_slack_ns);
+        parts slack = at(limit, clock_slack_ns); /* a former owner's clock may have been ahead */
+        if (stored[i] + slack < model->low[i] && model->low[i] > full) {
+            sim_fail("mark",
+                     "%s: %s the mark is %" PRIu64 " tokens (%" PRIu64
+                     " us) behind what was granted",
+                     model->name, when,
+                     (uint64_t)((model->low[i] - most(stored[i], full)) / limit->period_ns),
+                     (uint64_t)((model->low[i] - stored[i]) / limit->rate_tokens / US));
+        }
+    }
+}
+
+void keys_granted_strictly(const struct check_decision *decision) {
+    struct key_model *model = model_find(decision->key);
+    bool counts = decision->cost > 0 && decision->decided_ns > model->refunded_ns &&
+                  terms_equal(&model->terms, decision->terms);
+    if (world.map_lost || !counts) {
+        return;
+    }
+    grant_add(model, decision->now_ns, decision->cost);
+    strict_bound(model, decision);
+    mark_look(model, "at a grant");
+    past_add(model);
+}
+
+/* What is given back may be of takes that are still held: the account starts over. */
+static void strict_refunded(struct key_model *model) {
+    memset(model->base, 0, sizeof model->base);
+    memset(model->low, 0, sizeof model->low);
+    model->grant_count = 0;
+    model->refunded_ns = sim_now();
+}
+
+/* A take that was held under one plan is given back to a bucket that is under another by now. */
+void keys_given_back(const struct check_decision *decision) {
+    struct key_model *model = model_find(decision->key);
+    if (!terms_equal(&model->terms, decision->terms)) {
+        strict_refunded(model);
+    }
+}
+
+/* --- decisions ----------------------------------------------------------------------------- */
+
+void keys_decided(const struct check_decision *decision) {
+    struct key_model *model = model_find(decision->key);
+    if (decision->zombie || world.map_lost) {
+        return; /* its successor knows nothing of it; check_shard looks at how long it goes on */
+    }
+    if (!terms_equal(&model->terms, decision->terms)) {
+        terms_change(model, decision->terms, decision->now_ns);
+    }
+    if (decision->verb == VERB_TAKE && decision->allowed) {
+        charged(model, decision);
+        if (!decision->strict) {
+            granted(model, decision);
+        }
+    } else if (decision->verb == VERB_REFUND) {
+        refunded(model, decision);
+        if (decision->strict) {
+            strict_refunded(model);
+        }
+    } else if (!decision->allowed) {
+        refused(model, decision);
+    }
+    model->strict = decision->strict;
+}
+
+void keys_reset(struct bytes key) {
+    struct key_model *model = model_find(key);
+    memset(model->low, 0, sizeof model->low);
+    memset(model->base, 0, sizeof model->base);
+    model->past_count = model->grant_count = 0;
+    past_add(model);
+}
+
+/* --- owners that read a slot --------------------------------------------------------------- */
+
 /* Until when grants must have reached the store. */
 static uint64_t safe_until(const struct key_model *model, bool whole) {
     const struct process *granter = model->granter;
@@ -293,6 +428,13 @@ static void reloaded(struct key_model *model, bool whole) {
         terms_change(model, &model->terms, store_clock() + clock_slack_ns);
         return;
     }
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        model->high[i] = most(model->high[i], stored[i]); /* with what was reserved */
+    }
+    if (model->strict && !store_is_behind()) {
+        mark_look(model, "when a new owner reads it");
+        return;
+    }
     uint64_t until_ns = safe_until(model, whole);
     const struct past *safe = NULL;
     for (uint32_t i = 0; i < model->past_count && model->past[i].at_ns <= until_ns; i++) {
@@ -315,7 +457,8 @@ static void reloaded(struct key_model *model, bool whole) {
     if (forgotten) {
         sim_cover(COVER_GRANTS_FORGOTTEN);
     }
-    model->past_count = 0;
+    memcpy(model->base, model->low, sizeof model->base);
+    model->past_count = model->grant_count = 0;
     past_add(model);
 }
 

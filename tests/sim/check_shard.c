@@ -25,6 +25,7 @@ struct shard_seen {
     const struct shard *shard;
     struct process *process;
     uint64_t fences[SLOTS_MAX];
+    bool raises_again[SLOTS_MAX];
     uint64_t now_ns;              /* cluster time of its last event */
     uint8_t owned[SLOTS_MAX / 8]; /* every slot that it ever had, for a planted fault */
 };
@@ -63,8 +64,13 @@ bool check_plant(const char *name) {
     for (int i = 0; plants[i] != NULL; i++) {
         if (strcmp(plants[i], name) == 0) {
             planted = i;
+            if (check_planted(PLANT_LATE_WRITE)) {
+                store_plant(SCRIPT_RAISE_FENCE, "math.max(held, least) + 1",
+                            "math.max(held, least + 1)");
+            }
             if (check_planted(PLANT_NO_FENCE)) {
-                store_plant("if held > tonumber(ARGV[1]) then return 'FENCED' end", "");
+                store_plant(SCRIPT_WRITE, "if held > tonumber(ARGV[1]) then return 'FENCED' end",
+                            "");
             }
             return true;
         }
@@ -139,10 +145,20 @@ static struct shard_seen *seen_of(const struct shard *shard) {
     return seen;
 }
 
+bool fence_is_raised_again(const struct process *process, uint32_t slot) {
+    for (uint32_t i = 0; i < shard_count; i++) {
+        if (shards[i]->process == process && shards[i]->raises_again[slot]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void zombie_look(const struct shard_seen *seen, uint32_t slot) {
     uint64_t since_ns, calm_ns = check_calm_since();
+    const struct process *by;
     sim_cover(COVER_ZOMBIE_GRANT);
-    fence_newest(slot, &since_ns);
+    fence_newest(slot, &since_ns, &by);
     if (check_disturbed_since() != 0 || world.map_lost) {
         return;
     }
@@ -155,6 +171,18 @@ static void zombie_look(const struct shard_seen *seen, uint32_t slot) {
     }
 }
 
+/* The slow plan, which every other one may be told from by its burst, is relaxed in every run. */
+static bool terms_strict(const struct terms *terms) {
+    return config_has(&world.config, FEATURE_STRICT) &&
+           !(terms->limit_count == 1 && terms->limits[0].burst_tokens == SLOW_PLAN_BURST);
+}
+
+/* Reasons for which a take is refused that was decided already, and then not committed. */
+static bool reason_after_decision(enum reason reason) {
+    return reason == REASON_MEMORY_FULL || reason == REASON_TERMS_FULL ||
+           reason == REASON_STORE_AWAY || reason == REASON_QUEUE_FULL;
+}
+
 static void decisions_look(const struct shard_seen *seen, const struct shard_event *event,
                            const struct shard_update *update) {
     uint32_t at = 0;
@@ -165,8 +193,7 @@ static void decisions_look(const struct shard_seen *seen, const struct shard_eve
     for (uint32_t i = 0; i < update->result_count; i++) {
         const struct take_result *result = &update->results[i];
         const struct shard_item *item = &event->takes.items[i];
-        bool was_decided = result->code == CODE_OK || result->reason == REASON_MEMORY_FULL ||
-                           result->reason == REASON_TERMS_FULL;
+        bool was_decided = result->code == CODE_OK || reason_after_decision(result->reason);
         if (result->code == CODE_MOVED) {
             sim_cover(COVER_TAKE_MOVED);
         }
@@ -181,22 +208,34 @@ static void decisions_look(const struct shard_seen *seen, const struct shard_eve
         assert(from->verb == item->verb && from->cost == item->take.cost_tokens);
         uint32_t slot = slot_of_hash(key_hash(item->take.key), world.config.slots).index;
         uint64_t raised_at_ns;
+        const struct process *by;
+        uint64_t newest = fence_newest(slot, &raised_at_ns, &by);
         struct check_decision decision = {.key = item->take.key,
                                           .verb = item->verb,
                                           .cost = from->cost,
                                           .allowed = from->allowed,
                                           .now_ns = from->now_ns,
+                                          .decided_ns = sim_now(),
                                           .terms = &from->terms,
                                           .process = seen->process,
-                                          .zombie = seen->fences[slot] <
-                                                    fence_newest(slot, &raised_at_ns)};
+                                          .zombie =
+                                              seen->fences[slot] < newest && by != seen->process,
+                                          .strict = terms_strict(&from->terms)};
         sim_trace("%s decides %.*s %" PRIu64 " %s%s", seen->process->name, (int)item->take.key.size,
                   (const char *)item->take.key.data, from->cost,
-                  from->allowed ? "granted" : "refused", decision.zombie ? " (zombie)" : "");
+                  from->allowed ? update->held[i] ? "held" : "granted" : "refused",
+                  decision.zombie ? " (zombie)" : "");
         if (decision.zombie && decision.allowed && decision.verb == VERB_TAKE) {
             zombie_look(seen, slot);
         }
         keys_decided(&decision);
+        bool takes = decision.verb == VERB_TAKE && decision.allowed;
+        if (update->held[i]) {
+            sim_cover(COVER_HELD);
+            held_keep(seen->shard, item->token, &decision);
+        } else if (takes && decision.strict) {
+            keys_granted_strictly(&decision);
+        }
     }
 }
 
@@ -287,6 +326,20 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
         keys_reset(event.admin.key);
     }
     __real_shard_step(shard, &event, update);
+    if (check_planted(PLANT_EARLY)) {
+        static const bool none[TAKES_PER_REQUEST_MAX];
+        update->held = none;
+        update->held_count = 0;
+    }
+    for (uint32_t i = 0; i < update->op_count; i++) {
+        if (update->ops[i].kind == SHARD_OP_RAISE_FENCE) {
+            seen->raises_again[update->ops[i].slot.index] = update->ops[i].fence != 0;
+            sim_cover_many(COVER_FENCE_AGAIN, update->ops[i].fence != 0);
+        }
+    }
+    for (uint32_t i = 0; i < update->release_count; i++) {
+        held_released(shard, seen->process, &update->releases[i]);
+    }
     if (event.kind == SHARD_EVENT_TAKES) {
         decisions_look(seen, &event, update);
     }
@@ -410,6 +463,10 @@ void checks_begin(void) {
     store_watch(check_store);
 }
 
+void checks_process_gone(const struct process *process) {
+    held_drop(process);
+}
+
 void checks_node_exit(struct process *process, int status) {
     process->orderly = status == 0;
 }
@@ -429,6 +486,9 @@ void checks_end(void) {
     if (serving != world.config.slots) {
         sim_fail("liveness", "%" PRIu64 " of %u slots are served at the end", serving,
                  world.config.slots);
+    }
+    if (held_now() > 0) {
+        sim_fail("answers", "%u results are held at the end", held_now());
     }
     if (buckets > 0) {
         sim_fail("absent", "%" PRIu64 " buckets are full, and still in memory", buckets);

@@ -17,8 +17,9 @@ struct slot_seen {
 static struct slot_seen slots[SLOTS_MAX];
 static uint64_t plans_number;
 
-uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns) {
+uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by) {
     *raised_at_ns = slots[slot].raised_at_ns;
+    *by = slots[slot].writer;
     return slots[slot].fence;
 }
 
@@ -47,11 +48,14 @@ static void fence_look(const struct store_seen *seen) {
     sim_trace("store: slot %u has fence %" PRIu64 " of %s", slot_of_key(seen->keys[0]), fence,
               seen->process->name);
     /* A store that has lost its tail may count again from where it was. */
-    if (fence <= slot->fence && store_lost_at(&kept) < slot->raised_at_ns && !world.map_lost) {
+    bool again = fence <= slot->fence && !check_planted(PLANT_LATE_WRITE);
+    if (again && store_lost_at(&kept) < slot->raised_at_ns && !world.map_lost) {
         sim_fail("writer", "slot %u: fence %" PRIu64 " was raised twice",
                  slot_of_key(seen->keys[0]), fence);
     }
-    keys_reloaded(slot_of_key(seen->keys[0]), slot->orderly);
+    if (!fence_is_raised_again(seen->process, slot_of_key(seen->keys[0]))) {
+        keys_reloaded(slot_of_key(seen->keys[0]), slot->orderly);
+    }
     *slot = (struct slot_seen){.fence = fence, .raised_at_ns = sim_now(), .writer = seen->process};
 }
 

@@ -53,7 +53,7 @@ static void take_fill(uint32_t key, uint64_t cost, char name[32], struct take *t
     *take = (struct take){.key = bytes_of_text(name), .cost_tokens = cost};
     if (key % 4 == 3) {
         take->plan.kind = PLAN_CHOICE_INLINE;
-        take->plan.limit = (struct limit){7 + key, SECOND, 10 + key};
+        take->plan.limit = (struct limit){7 + key, SECOND, 15 + key};
     } else if (key_plan(key) != NULL) {
         take->plan.kind = PLAN_CHOICE_NAMED;
         take->plan.name = bytes_of_text(key_plan(key));

@@ -58,6 +58,10 @@
     X(ZOMBIE_GRANT, "grant by an owner that is none any more")                                     \
     X(GRANTS_FORGOTTEN, "grants forgotten by a crash")                                             \
     X(TAKE_GRANTED, "take granted")                                                                \
+    X(HELD, "result held until its mark is written")                                               \
+    X(RELEASED, "held result released")                                                            \
+    X(GIVEN_BACK, "held result given back")                                                        \
+    X(FENCE_AGAIN, "own fence raised again")                                                       \
     X(TAKE_REFUSED, "take refused")                                                                \
     X(TAKE_DEGRADED, "take answered by policy")                                                    \
     X(TAKE_ERROR, "take answered by an error")                                                     \

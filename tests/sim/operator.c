@@ -31,7 +31,8 @@ static void plan_write(struct writer *writer, const char *name, uint32_t count,
                        const struct limit *limits) {
     write_map(writer, 3);
     write_text_text(writer, "name", name);
-    write_text_text(writer, "durability", "relaxed");
+    bool strict = config_has(&world.config, FEATURE_STRICT) && strcmp(name, "slow") != 0;
+    write_text_text(writer, "durability", strict ? "strict" : "relaxed");
     write_text(writer, "limits");
     write_array(writer, count);
     for (uint32_t i = 0; i < count; i++) {
@@ -44,7 +45,7 @@ static void plans_write(struct writer *writer, uint32_t variant) {
     uint64_t more = variant * 3;
     struct limit usual[] = {{10 + more, SECOND, 20 + more}};
     struct limit pair[] = {{50, SECOND, 30}, {30 + more, SECOND, 60}};
-    struct limit slow[] = {{2 + variant, SECOND, 14}};
+    struct limit slow[] = {{2 + variant, SECOND, SLOW_PLAN_BURST}};
     write_map(writer, 2);
     write_text_text(writer, "default", "default");
     write_text(writer, "plans");

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include "tests/sim/check.h"
 #include "tests/sim/loop.h"
 #include "tests/sim/net.h"
 
@@ -252,6 +253,7 @@ struct first_thread {
 static void process_end(struct process *process) {
     process->alive = false;
     process->ended_ns = sim_now();
+    checks_process_gone(process);
     loops_drop(process);
     net_process_gone(process);
     while (process->heap != NULL) {

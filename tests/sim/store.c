@@ -54,6 +54,7 @@ static struct {
     int compiled[SCRIPT_COUNT]; /* production's scripts, as scripts_load numbers them */
     bool loaded[SCRIPT_COUNT];  /* SCRIPT LOAD has told this server of it */
     void (*seen)(const struct store_seen *seen);
+    enum script plant_script;
     const char *plant_from, *plant_to;
 } store;
 
@@ -78,7 +79,8 @@ void store_watch(void (*seen)(const struct store_seen *seen)) {
     store.seen = seen;
 }
 
-void store_plant(const char *from, const char *to) {
+void store_plant(enum script script, const char *from, const char *to) {
+    store.plant_script = script;
     store.plant_from = from;
     store.plant_to = to;
 }
@@ -325,7 +327,7 @@ void store_start(struct machine *machine) {
         const char *text = script_text((enum script)i);
         char *planted = NULL;
         const char *found = store.plant_from == NULL ? NULL : strstr(text, store.plant_from);
-        if (found != NULL && i == SCRIPT_WRITE) {
+        if (found != NULL && i == (int)store.plant_script) {
             size_t size = strlen(text) + strlen(store.plant_to) + 1;
             planted = malloc(size);
             assert(planted != NULL);

@@ -60,7 +60,7 @@ uint64_t store_lost_at(uint64_t *kept_ns);
 
 struct db *store_db(void);
 
-/* A fault in a copy of the rule: the first `from` in the script's text becomes `to`. */
-void store_plant(const char *from, const char *to);
+/* A fault in a copy of the rule: the first `from` in that script's text becomes `to`. */
+void store_plant(enum script script, const char *from, const char *to);
 
 #endif

@@ -26,7 +26,8 @@ const char *const feature_names[FEATURE_COUNT] = {
 void config_draw(struct config *config) {
     memset(config, 0, sizeof *config);
     for (int i = 0; i < FEATURE_COUNT; i++) {
-        config->features |= (uint64_t)sim_chance(STREAM_CONFIG, 350) << i;
+        config->features |= (uint64_t)sim_chance(STREAM_CONFIG, i == FEATURE_STRICT ? 700 : 350)
+                            << i;
     }
     static const uint32_t slots[] = {1, 4, 8, 16};
     config->nodes = (uint32_t)sim_between(STREAM_CONFIG, 1, 4);

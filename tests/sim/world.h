@@ -44,6 +44,7 @@
     X(REFUNDS, "refunds")                                                                          \
     X(PEEKS, "peeks")                                                                              \
     X(MANY, "many")                                                                                \
+    X(STRICT, "strict")                                                                            \
     X(SMALL_ROUTER, "small-router")
 
 enum feature {
@@ -125,6 +126,9 @@ void router_url(const struct router_place *place, char url[64]);
 /* The names of keys and the plan each is taken under. */
 void key_name(uint32_t key, char name[32]);
 const char *key_plan(uint32_t key);
+
+/* The burst of the plan that is relaxed in every run. */
+#define SLOW_PLAN_BURST 14
 
 /* Programs of the simulator's own. */
 void clients_begin(void);

@@ -1,0 +1,78 @@
+/* Results that shards hold back until the store has acknowledged their marks. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "tests/sim/check.h"
+#include "tests/sim/coverage.h"
+
+struct kept {
+    const void *shard;
+    const struct process *process;
+    uint64_t token;
+    struct check_decision decision;
+    struct terms terms;
+    char key[32];
+};
+
+static struct kept *list;
+static uint32_t count, room;
+
+void held_keep(const void *shard, uint64_t token, const struct check_decision *decision) {
+    if (count == room) {
+        room = room * 2 + 256;
+        list = realloc(list, room * sizeof list[0]);
+        assert(list != NULL);
+    }
+    struct kept *added = &list[count];
+    count++;
+    *added = (struct kept){.shard = shard,
+                           .process = decision->process,
+                           .token = token,
+                           .decision = *decision,
+                           .terms = *decision->terms};
+    assert(decision->key.size <= sizeof added->key);
+    memcpy(added->key, decision->key.data, decision->key.size);
+}
+
+void held_released(const void *shard, const struct process *process,
+                   const struct shard_release *release) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct kept *found = &list[i];
+        if (found->shard != shard || found->process != process || found->token != release->token) {
+            continue;
+        }
+        bool granted = release->reason == REASON_NONE;
+        struct check_decision *decision = &found->decision;
+        decision->key = bytes_of(found->key, decision->key.size);
+        decision->terms = &found->terms;
+        sim_cover(granted ? COVER_RELEASED : COVER_GIVEN_BACK);
+        sim_trace("%s %s %.*s %u", process->name, granted ? "releases" : "gives back",
+                  (int)decision->key.size, found->key, (unsigned)decision->cost);
+        if (granted && decision->verb == VERB_TAKE && decision->strict) {
+            keys_granted_strictly(decision);
+        } else if (!granted) {
+            keys_given_back(decision);
+        }
+        count--;
+        memmove(&list[i], &list[i + 1], (count - i) * sizeof list[0]);
+        return;
+    }
+    if (!check_planted(PLANT_EARLY)) {
+        sim_fail("answers", "%s released a result that it did not hold", process->name);
+    }
+}
+
+void held_drop(const struct process *process) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (list[i].process != process) {
+            list[kept] = list[i];
+            kept++;
+        }
+    }
+    count = kept;
+}
+
+uint32_t held_now(void) {
+    return count;
+}
