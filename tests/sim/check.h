@@ -121,7 +121,6 @@ bool fence_is_raised_again(const struct process *process, uint32_t slot);
     X(NO_TAKEOVER, "no-takeover")     /* liveness: nobody takes over from the dead */              \
     X(WAITING, "more-waiting")        /* bounds: a router takes in more than it may */             \
     X(EARLY, "early-release")         /* mark: held results go out at once */                      \
-    X(LATE_WRITE, "late-write")       /* mark: no new fence after a write that was given up */     \
     X(KEPT, "kept-when-full")         /* absent: full buckets stay */                              \
     X(CLOCK_BACK, "clock-back")       /* clock: time steps back */
 

@@ -64,10 +64,6 @@ bool check_plant(const char *name) {
     for (int i = 0; plants[i] != NULL; i++) {
         if (strcmp(plants[i], name) == 0) {
             planted = i;
-            if (check_planted(PLANT_LATE_WRITE)) {
-                store_plant(SCRIPT_RAISE_FENCE, "math.max(held, least) + 1",
-                            "math.max(held, least + 1)");
-            }
             if (check_planted(PLANT_NO_FENCE)) {
                 store_plant(SCRIPT_WRITE, "if held > tonumber(ARGV[1]) then return 'FENCED' end",
                             "");
@@ -419,8 +415,16 @@ void __wrap_handover_step(struct handover *handover, const struct handover_event
 
 /* --- answers to clients -------------------------------------------------------------------- */
 
+/* When a cluster that was begun with the run answers everything. */
+#define STEADY_NS (4 * SECOND)
+
 void check_answer(const struct check_answer *answer) {
     const struct take_result *result = answer->result;
+    bool by_owner = result->code == CODE_OK && (result->flags & TAKE_FLAG_DEGRADED) == 0;
+    if (world.config.steady && answer->sent_ns > STEADY_NS && !by_owner) {
+        sim_fail("steady", "key-%u: a take was not answered by its owner: %s", answer->key,
+                 result->code == CODE_OK ? "degraded" : code_text(result->code));
+    }
     if (answer->sent_ns < world.config.faults_end_ns + CHECK_SETTLE_NS || world.map_lost) {
         return;
     }

@@ -48,8 +48,7 @@ static void fence_look(const struct store_seen *seen) {
     sim_trace("store: slot %u has fence %" PRIu64 " of %s", slot_of_key(seen->keys[0]), fence,
               seen->process->name);
     /* A store that has lost its tail may count again from where it was. */
-    bool again = fence <= slot->fence && !check_planted(PLANT_LATE_WRITE);
-    if (again && store_lost_at(&kept) < slot->raised_at_ns && !world.map_lost) {
+    if (fence <= slot->fence && store_lost_at(&kept) < slot->raised_at_ns && !world.map_lost) {
         sim_fail("writer", "slot %u: fence %" PRIu64 " was raised twice",
                  slot_of_key(seen->keys[0]), fence);
     }

@@ -29,7 +29,8 @@ struct arguments {
     uint64_t without; /* features */
     uint64_t only;    /* features, UINT64_MAX: as drawn */
     uint32_t clients, nodes;
-    uint64_t end_ms;
+    uint64_t end_ms, fault_ms;
+    bool steady;
     const char *plant;
     const char *expect; /* the checker that must find something */
     bool cover;         /* everything must have been exercised */
@@ -60,6 +61,10 @@ static void config_apply(const struct arguments *arguments, struct config *confi
     if (arguments->nodes > 0) {
         config->nodes = arguments->nodes;
     }
+    if (arguments->fault_ms > 0) {
+        config->fault_every_ns = arguments->fault_ms * MS;
+    }
+    config->steady = arguments->steady;
     if (arguments->end_ms > 0 && arguments->end_ms * MS < config->faults_end_ns) {
         config->faults_end_ns = arguments->end_ms * MS;
     }
@@ -288,6 +293,7 @@ static void usage(void) {
             "                  [--plant FAULT] [--expect CHECKER]\n"
             "                  [--only FEATURE,...] [--without FEATURE,...]\n"
             "                  [--clients N] [--nodes N] [--end-ms MS]\n"
+            "                  [--fault-ms MS] [--steady]\n"
             "features:");
     for (int i = 0; i < FEATURE_COUNT; i++) {
         fprintf(stderr, " %s", feature_names[i]);
@@ -353,6 +359,8 @@ static void argument_read(struct arguments *arguments, const char *name, const c
         arguments->clients = (uint32_t)number_of(value);
     } else if (strcmp(name, "--nodes") == 0) {
         arguments->nodes = (uint32_t)number_of(value);
+    } else if (strcmp(name, "--fault-ms") == 0) {
+        arguments->fault_ms = number_of(value);
     } else if (strcmp(name, "--end-ms") == 0) {
         arguments->end_ms = number_of(value);
     } else {
@@ -369,6 +377,8 @@ int main(int argc, char **argv) {
             arguments.twice = true;
         } else if (strcmp(argv[i], "--quiet") == 0) {
             arguments.quiet = true;
+        } else if (strcmp(argv[i], "--steady") == 0) {
+            arguments.steady = true;
         } else if (strcmp(argv[i], "--cover") == 0) {
             arguments.cover = true;
         } else if (i + 1 < argc) {

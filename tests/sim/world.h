@@ -63,6 +63,7 @@ struct config {
     uint64_t end_ns;
     uint64_t request_every_ns; /* of one client, on average */
     uint64_t fault_every_ns;
+    bool steady; /* once the cluster has begun no take may go without its owner, faults or not */
 };
 
 extern const char *const feature_names[FEATURE_COUNT];
