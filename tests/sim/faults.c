@@ -1,6 +1,7 @@
 /* The bad days of a run: which faults come when, and that they end. */
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
+#include "tests/sim/loop.h"
 #include "tests/sim/net.h"
 #include "tests/sim/report.h"
 #include "tests/sim/store.h"
@@ -281,6 +282,7 @@ static void on_over(void *ctx, uint64_t argument) {
     disturb(2 * SECOND);
     net_heal();
     net_weather(&(struct net_weather){.delay_least_ns = 50 * US, .delay_most_ns = 300 * US});
+    loops_delay(LOOP_DELAY_MOST_NS);
     store_slow(0);
     store_refuse(false);
     for (uint32_t i = 0; i < world.config.nodes; i++) {
