@@ -94,7 +94,7 @@ static void on_unpause(void *ctx, uint64_t argument) {
     process_pause(ctx, false);
 }
 
-static void pause(void) {
+static void node_pause(void) {
     struct node_place *place = any_node();
     if (!place->process->alive || place->process->paused) {
         return;
@@ -229,7 +229,7 @@ static void fault(enum feature feature) {
         stop();
         break;
     case FEATURE_PAUSES:
-        pause();
+        node_pause();
         break;
     case FEATURE_ROUTER_CRASHES:
         router_crash();

@@ -60,6 +60,7 @@ static void config_apply(const struct arguments *arguments, struct config *confi
     }
     if (arguments->nodes > 0) {
         config->nodes = arguments->nodes;
+        config->slots = config->slots < config->nodes * config->shards ? 16 : config->slots;
     }
     if (arguments->fault_ms > 0) {
         config->fault_every_ns = arguments->fault_ms * MS;
