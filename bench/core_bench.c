@@ -128,6 +128,7 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
+    setvbuf(stdout, NULL, _IOLBF, 0); /* it takes minutes: what is known is shown */
     key_texts = calloc(DRAWN, sizeof key_texts[0]);
     items = calloc(DRAWN, sizeof items[0]);
     for (uint32_t i = 0; i < DRAWN; i++) {
