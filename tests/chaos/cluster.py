@@ -291,8 +291,10 @@ class Cluster:
         """Whether a stop or a loss of the node is noted that explains a takeover at that time."""
         stopped = any(one == node and stopped_s <= at_s <= stopped_s + 10 * LEASE_S
                       for one, stopped_s in self.planned)
-        return stopped or any(one == node and since_s - 1 <= at_s <= until_s + 5 * LEASE_S
-                              for _, one, since_s, _, until_s, _ in self.losses)
+        return stopped or any(one == node and (
+            since_s - 1 <= at_s <= until_s or  # what it may forget until then is noted
+            until_s - since_s < 0.2 and since_s <= at_s <= since_s + 10 * LEASE_S)  # it was dead
+            for _, one, since_s, _, until_s, _ in self.losses)
 
     def write_losses(self, path):
         with open(path, "w") as file:
