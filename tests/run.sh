@@ -189,7 +189,7 @@ elif [ "$special" = valgrind ]; then
     if build dev; then
         memcheck .
         integration dev --smoke --under "$(tests/memcheck.sh --command)" \
-            $([ -n "$only" ] || echo --only test_take.TakeTest)
+            $([ -n "$only" ] || echo --only test_take.PlanTest)
     fi
 fi
 if [ -n "$special" ]; then
