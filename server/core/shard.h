@@ -185,7 +185,7 @@ struct shard_event {
 
 enum shard_op_kind {
     SHARD_OP_RAISE_FENCE,  /* raise the slot's fence by one and tell the new value; `fence` is the
-                              one  that this shard holds (0: none yet), FENCED if a newer owner has
+                              one that this shard holds (0: none yet), FENCED if a newer owner has
                               raised it beyond that */
     SHARD_OP_LOAD_BUCKETS, /* read a page of records from `cursor` */
     SHARD_OP_LOAD_KEYS,    /* read a page of assignments from `cursor` */

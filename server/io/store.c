@@ -142,6 +142,12 @@ static void call_fail_later(struct store *store, struct store_call *call) {
     store->failed_last = &call->next;
 }
 
+/* The epoch to raise a fence under: one that is held is raised again under its own, so that the
+ * store refuses it if anybody had the slot meanwhile, even if it has come back by a newer map. */
+static uint64_t raise_epoch(const struct shard_op *op, struct epoch epoch) {
+    return op->fence == 0 ? epoch.number : op->fence / FENCE_RAISES;
+}
+
 void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch) {
     struct store_call *call = call_get(store, op);
     store_key fence_key, data_key;
@@ -158,7 +164,7 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
     snprintf(number, sizeof number, "%" PRIu64, op->fence);
     switch (op->kind) {
     case SHARD_OP_RAISE_FENCE:
-        snprintf(number, sizeof number, "%" PRIu64, epoch.number);
+        snprintf(number, sizeof number, "%" PRIu64, raise_epoch(op, epoch));
         count = script_begin(store, 0, "1");
         count = text_add(store, count, fence_key);
         count = text_add(store, count, number);

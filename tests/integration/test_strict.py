@@ -6,12 +6,13 @@ import signal
 import time
 import unittest
 
-from harness import (PLANS, QUICK, RELAXED_PLANS, SLOW, SMOKE, Cluster, metronome, say, wait_for)
+from harness import (PLANS, QUICK, RELAXED_PLANS, SLOW, SMOKE, Cluster, metronome, say, wait_for, xxh3)
 from load import Load
 from test_crash import spend
 
 BURST = 1000
 RESERVED = BURST // 8  # SHARD_RESERVE_PART
+FENCE_RAISES = 1 << 20
 BUSY = [b"busy-%04d" % i for i in range(200)]
 
 
@@ -133,6 +134,33 @@ class StrictTest(unittest.TestCase):
         self.check([load], 0)
         say("%d of %d takes by policy while Redis was away; not a token lost" %
             (len(load.degraded), load.answered))
+        self.close_cluster()
+
+    def test_a_slot_that_came_back_unseen(self):
+        """A shard that lost a write raises its fence again, but not above one of an owner that had
+        the slot in between, although the slot is its own by the newest map."""
+        cluster = self.open_cluster(nodes=2, slots=64)
+        key, node = BUSY[0], cluster.owner_node(BUSY[0])
+        other = next(each for each in cluster.nodes if each is not node)
+        moved = next(each for each in BUSY if cluster.owner_node(each) is node
+                     and xxh3(each) % 64 != xxh3(key) % 64)
+        fence = "sluice:{%d}:fence" % (xxh3(key) % 64)
+        with cluster.connect() as connection:
+            self.assertTrue(connection.take(key, 1, "slow").allowed)
+            code, _, errors = cluster.ctl("slot", "move", str(xxh3(moved) % 64), other.id)
+            self.assertEqual(code, 0, errors)
+            cluster.wait_ready()
+            with cluster.redis.client() as redis:
+                held = int(redis.call("GET", fence))
+                redis.call("SET", fence, "unreadable")
+                answer = connection.take(key, 1, "slow", {"deadline_ms": 2000})
+                self.assertFalse(answer.allowed, answer)
+                log_from = len(node.log())
+                redis.call("SET", fence, str((held // FENCE_RAISES + 1) * FENCE_RAISES + 1))
+            wait_for("the newer owner is noticed",
+                     lambda: b"a newer owner has raised the fence" in node.log()[log_from:])
+            cluster.wait_ready()
+            self.assertTrue(connection.take(key, 1, "slow").allowed)
         self.close_cluster()
 
     def test_in_order(self):
