@@ -67,15 +67,18 @@ byte change_from[NODES], change_to[NODES];
 byte proposed[NODES]; /* epoch of the map that the handover proposed */
 
 mtype:slot slot[NODES] = ABSENT;
-bool to_seal[NODES], dirty[NODES];
+bool to_seal[NODES], dirty[NODES], refence[NODES];
 byte memory[NODES], held[NODES]; /* held: struct shard_slot's fence */
 mtype:request op[NODES] = NONE;
 mtype:stage op_stage[NODES] = SENT;
 mtype:status op_status[NODES] = OK;
 byte op_value[NODES], op_fence[NODES];
 bool op_over[NODES]; /* of a life that is over: the answer will be ignored */
+#ifdef STRICT
+byte waiting[NODES], gated[NODES]; /* takes whose results are held */
+#endif
 
-/* --- requests of the dead that are still under way --------------------------------------------- */
+/* --- requests of the dead, or given up, that are still under way -------------------------------- */
 
 bool late_write, late_raise, late_change;
 byte late_write_fence, late_write_value, late_raise_epoch, late_change_from, late_change_to;
@@ -105,6 +108,14 @@ byte crashes = 0, expiries = 0, losses = 0, moves = 0, takes = 0;
 #define accepts(f) (fence <= (f))
 #endif
 
+/* A fence is raised again under its own epoch only: if somebody raised it under a later one, what
+ * this shard remembers is old, even if the slot is its own once more. */
+#ifdef FAULT_REFENCE_NEWEST
+#define refence_epoch(n) view_epoch[n]
+#else
+#define refence_epoch(n) (held[n] / RAISES)
+#endif
+
 /* --- the store's scripts ------------------------------------------------------------------------ */
 
 /* SCRIPT_RAISE_FENCE. `status` and `value` are the answer. */
@@ -129,12 +140,23 @@ inline raise_fence(n, epoch, status, value) {
 #endif
 }
 
+/* (2), (4) What a new owner has to know, and what no write may forget: what was granted. A relaxed
+ * plan forgets what the store had not accepted if a node crashed or was away too long. A strict one
+ * never; but what it was not told was stored it has given back. */
+#ifdef STRICT
+#define knows(n) (!accepts(held[n]) || (granted & ~memory[n]) == 0)
+#define keeps(value) ((granted & ~(value)) == 0)
+#else
+#define knows(n) (hurt || memory[n] == granted)
+#define keeps(value) ((record & ~(value)) == 0)
+#endif
+
 /* SCRIPT_WRITE. */
 inline write(f, value, status) {
     if
     :: accepts(f) ->
         assert(epoch_of_fence(f) >= raised_epoch); /* (1) no older owner's write is accepted */
-        assert((record & ~(value)) == 0);          /* (4) nothing that was accepted is forgotten */
+        assert(keeps(value));
         fence = (fence < f -> f : fence);
         record = value;
         status = OK
@@ -164,16 +186,22 @@ inline drop(n) {
     memory[n] = 0;
     held[n] = 0;
     dirty[n] = 0;
+    refence[n] = 0;
+#ifdef STRICT
+    waiting[n] = 0;
+    gated[n] = 0;
+#endif
     if
     :: op[n] != NONE -> op_over[n] = 1
     :: else
     fi
 }
 
-/* The end of slot_settle: given away, and everything written. */
+/* The end of slot_settle: given away, and everything written; or a write was given up, and its
+ * fence is not to be raised any more. */
 inline settle_slot(n) {
     if
-    :: slot[n] == RELEASING && clean(n) -> drop(n)
+    :: slot[n] == RELEASING && (clean(n) || refence[n]) -> drop(n)
     :: else
     fi
 }
@@ -241,8 +269,44 @@ inline op_execute(n) {
 inline loaded(n) {
     memory[n] = op_value[n];
     slot[n] = (to_seal[n] -> SEALED : SERVING);
-    /* (2) A new owner has exactly what had been granted. */
-    assert(hurt || slot[n] == SEALED || memory[n] == granted)
+    assert(slot[n] == SEALED || knows(n)) /* (2) */
+}
+
+/* fence_raised, and fence_raised_again: of a slot that has its state and lost a write. */
+inline fence_raised(n) {
+    if
+    :: op_status[n] == OK ->
+        held[n] = op_value[n];
+        refence[n] = 0;
+        slot[n] = (loading(n) -> LOADING : slot[n]);
+        op_reset(n)
+    :: op_status[n] == REFUSED && !loading(n) -> op_reset(n); drop(n)
+    :: else -> op_reset(n)
+    fi
+}
+
+inline written(n) {
+    if
+    :: op_status[n] == OK ->
+        op_reset(n);
+#ifdef STRICT
+        granted = granted | gated[n]; /* held_grant */
+        gated[n] = 0;
+        assert(keeps(record))
+#endif
+    :: op_status[n] == UNKNOWN ->
+        op_reset(n);
+        dirty[n] = 1;
+#ifndef FAULT_NO_REFENCE
+        refence[n] = 1;
+#endif
+#ifdef STRICT
+        memory[n] = memory[n] & ~(gated[n] | waiting[n]); /* held_fail */
+        gated[n] = 0;
+        waiting[n] = 0
+#endif
+    :: op_status[n] == REFUSED -> op_reset(n); drop(n)
+    fi
 }
 
 /* slot_stored. An unknown outcome is tried again. */
@@ -251,42 +315,35 @@ inline op_answered(n) {
     :: op_over[n] -> op_reset(n)
     :: else ->
         if
-        :: op[n] == RAISE_FENCE ->
-            if
-            :: op_status[n] == OK ->
-                held[n] = op_value[n];
-                slot[n] = LOADING;
-                op_reset(n)
-            :: else -> op_reset(n)
-            fi
+        :: op[n] == RAISE_FENCE -> fence_raised(n)
         :: op[n] == LOAD ->
             if
             :: op_status[n] == OK -> loaded(n); op_reset(n)
             :: else -> op_reset(n); drop(n)
             fi
-        :: op[n] == WRITE ->
-            if
-            :: op_status[n] == OK -> op_reset(n)
-            :: op_status[n] == UNKNOWN -> op_reset(n); dirty[n] = 1
-            :: op_status[n] == REFUSED -> op_reset(n); drop(n)
-            fi;
-            settle_slot(n)
-        fi
+        :: op[n] == WRITE -> written(n)
+        fi;
+        settle_slot(n)
     fi
 }
 
-/* Lost on the way to the store, or on the way back: the shard cannot tell. */
+/* Lost on the way to the store, or on the way back: the shard cannot tell. What did not reach the
+ * store may do so later, after what the next connection brings. */
 inline op_lose(n) {
     losses++;
-#ifdef FAULT_LATE_WRITE
     if
     :: op[n] == WRITE && op_stage[n] == SENT && !late_write ->
         late_write = 1;
         late_write_fence = op_fence[n];
         late_write_value = op_value[n]
+#ifdef LATE_RAISE
+    :: op[n] == RAISE_FENCE && op_stage[n] == SENT && !late_raise ->
+        late_raise = 1;
+        late_raise_node = n;
+        late_raise_epoch = op_value[n]
+#endif
     :: else
     fi;
-#endif
     op_stage[n] = ANSWERED;
     op_status[n] = UNKNOWN
 }
@@ -306,12 +363,24 @@ end:
     :: atomic { up[n] && slot[n] == LOADING && op[n] == NONE ->
                 op_send(n, LOAD, 0);
                 op_execute(n) } /* it brings nothing along, so sent late is executed late */
-    :: atomic { up[n] && !loading(n) && slot[n] != ABSENT && dirty[n] && op[n] == NONE ->
+    :: atomic { up[n] && !loading(n) && slot[n] != ABSENT && dirty[n] && op[n] == NONE &&
+                !refence[n] ->
                 dirty[n] = 0;
+#ifdef STRICT
+                gated[n] = gated[n] | waiting[n];
+                waiting[n] = 0;
+#endif
                 op_send(n, WRITE, memory[n]) }
+    :: atomic { up[n] && dirty[n] && op[n] == NONE && refence[n] ->
+                assert(slot[n] == SERVING || slot[n] == SEALED);
+                op_send(n, RAISE_FENCE, refence_epoch(n)) }
     :: atomic { up[n] && slot[n] == SERVING && takes < TAKES ->
-                assert(hurt || memory[n] == granted); /* (2) */
+#ifdef STRICT
+                waiting[n] = waiting[n] | (1 << takes);
+#else
+                assert(knows(n)); /* (2) */
                 granted = granted | (1 << takes);
+#endif
                 memory[n] = memory[n] | (1 << takes);
                 takes++;
                 dirty[n] = 1 }
@@ -455,7 +524,7 @@ inline change_answered(n) {
 /* Lost on the way to the store, or on the way back. */
 inline change_lose(n) {
     losses++;
-#ifdef FAULT_LATE_CHANGE
+#ifdef LATE_CHANGE
     if
     :: change_stage[n] == SENT && !late_change ->
         late_change = 1;
