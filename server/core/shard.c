@@ -8,13 +8,19 @@
 #define REST_NS UINT64_C(1000000000)
 
 #define HELD_POOL_BYTES ((1 + SHARD_HELD_MAX) * sizeof(struct held))
-#define HELD_RELEASES_BYTES (SHARD_HELD_MAX * sizeof(struct shard_release))
+#define FETCHES_BYTES ((1 + SHARD_FETCHES_MAX) * sizeof(struct fetch))
+#define ASKERS_BYTES ((1 + SHARD_ASKERS_MAX) * sizeof(struct asker))
+
+/* In one step each held take and each that waits for its key may be released once, and one that
+ * did wait for its key is held now. */
+#define SHARD_RELEASES_MAX (SHARD_HELD_MAX + SHARD_ASKERS_MAX)
+#define HELD_RELEASES_BYTES (SHARD_RELEASES_MAX * sizeof(struct shard_release))
 
 static bool slots_init(struct shard *shard) {
     struct memory *memory = &shard->options.memory;
     uint32_t count = shard->options.slot_count;
     shard->slots = memory->get(memory->ctx, count * sizeof shard->slots[0]);
-    shard->queue_links = memory->get(memory->ctx, 4 * count * sizeof shard->queue_links[0]);
+    shard->queue_links = memory->get(memory->ctx, 5 * count * sizeof shard->queue_links[0]);
     if (shard->slots == NULL || shard->queue_links == NULL) {
         return false;
     }
@@ -22,6 +28,7 @@ static bool slots_init(struct shard *shard) {
     slot_queue_init(&shard->ready, shard->queue_links + count, count);
     slot_queue_init(&shard->starting, shard->queue_links + 2 * count, count);
     slot_queue_init(&shard->reclaim, shard->queue_links + 3 * count, count);
+    slot_queue_init(&shard->loading, shard->queue_links + 4 * count, count);
     return true;
 }
 
@@ -29,13 +36,26 @@ static bool held_init(struct shard *shard) {
     struct memory *memory = &shard->options.memory;
     shard->held_pool = memory->get(memory->ctx, HELD_POOL_BYTES);
     shard->releases = memory->get(memory->ctx, HELD_RELEASES_BYTES);
-    return shard->held_pool != NULL && shard->releases != NULL;
+    shard->fetches = memory->get(memory->ctx, FETCHES_BYTES);
+    shard->askers = memory->get(memory->ctx, ASKERS_BYTES);
+    if (shard->held_pool == NULL || shard->releases == NULL || shard->fetches == NULL ||
+        shard->askers == NULL) {
+        return false;
+    }
+    fetches_init(shard);
+    return true;
 }
 
 static void held_fini(struct shard *shard) {
     struct memory *memory = &shard->options.memory;
     if (shard->held_pool != NULL) {
         memory->put(memory->ctx, shard->held_pool, HELD_POOL_BYTES);
+    }
+    if (shard->fetches != NULL) {
+        memory->put(memory->ctx, shard->fetches, FETCHES_BYTES);
+    }
+    if (shard->askers != NULL) {
+        memory->put(memory->ctx, shard->askers, ASKERS_BYTES);
     }
     if (shard->releases != NULL) {
         memory->put(memory->ctx, shard->releases, HELD_RELEASES_BYTES);
@@ -82,7 +102,7 @@ void shard_destroy(struct shard *shard) {
         memory.put(memory.ctx, shard->slots, count * sizeof shard->slots[0]);
     }
     if (shard->queue_links != NULL) {
-        memory.put(memory.ctx, shard->queue_links, 4 * count * sizeof shard->queue_links[0]);
+        memory.put(memory.ctx, shard->queue_links, 5 * count * sizeof shard->queue_links[0]);
     }
     held_fini(shard);
     marks_fini(&shard->marks, &shard->options.memory);
@@ -103,7 +123,7 @@ struct shard_op *shard_op_add(struct shard *shard, struct shard_slot *slot,
                             .slot = {.index = shard_slot_at(shard, slot)},
                             .op_id = shard->next_op_id,
                             .fence = slot->fence};
-    if (kind != SHARD_OP_ASSIGN) {
+    if (kind != SHARD_OP_ASSIGN && kind != SHARD_OP_FETCH) {
         assert(slot->op_id == 0);
         slot->op_id = op->op_id;
         slot->op_kind = (uint8_t)kind;
@@ -118,6 +138,15 @@ struct shard_admin_reply *shard_reply_add(struct shard *shard, uint64_t token, e
     shard->reply_count++;
     *reply = (struct shard_admin_reply){.token = token, .reason = reason};
     return reply;
+}
+
+struct shard_release *shard_release_add(struct shard *shard, uint64_t token,
+                                        enum shard_release_kind kind) {
+    assert(shard->release_count < SHARD_RELEASES_MAX);
+    struct shard_release *release = &shard->releases[shard->release_count];
+    shard->release_count++;
+    *release = (struct shard_release){.token = token, .kind = kind};
+    return release;
 }
 
 void shard_notice_add(struct shard *shard, enum shard_notice_kind kind, uint16_t slot_at,
@@ -173,9 +202,11 @@ static void event_handle(struct shard *shard, const struct shard_event *event) {
 
 static uint64_t wake_at(const struct shard *shard) {
     uint64_t now_ns = shard->now_ns;
-    bool can_start = shard->store_up && !shard->stopping &&
-                     shard->loading_count < SHARD_LOADING_MAX &&
-                     !slot_queue_empty(&shard->starting);
+    bool can_start =
+        shard->store_up && !shard->stopping &&
+        ((shard->fencing_count < SHARD_FENCING_MAX && !slot_queue_empty(&shard->starting)) ||
+         (shard->streaming_count < SHARD_LOADING_MAX && !slot_queue_empty(&shard->loading)) ||
+         shard->unsent_count > 0);
     if (can_start || (shard->store_up && shard->rewrite_count > 0) ||
         !slot_queue_empty(&shard->reclaim) ||
         (shard->store_up && !slot_queue_empty(&shard->ready))) {
@@ -195,6 +226,7 @@ void shard_step(struct shard *shard, const struct shard_event *event, struct sha
     shard->result_count = 0;
     shard->held_count = 0;
     shard->release_count = 0;
+    shard->decided_count = 0;
     shard->op_count = 0;
     shard->entry_count = 0;
     shard->listed_count = 0;

@@ -38,7 +38,9 @@
  *   - under a strict plan nothing is granted that the store has not acknowledged, or a mark that
  * was written ahead of it: whatever has been answered, the next owner has counted;
  *   - what a failed write held back is not granted, and given back to its bucket;
- *   - a slot that is not SERVING never decides; its takes are refused with a reason;
+ *   - a slot that is neither SERVING nor LOADING never decides; its takes are refused with a
+ * reason; one that is LOADING decides keys that it has read, and reads others on demand: their
+ * takes are held, and their results come with the release;
  *   - at most one write of a slot is outstanding; a bucket's newest state is always in memory, in
  *     an outstanding write or in the store; what a failed write held is written again;
  *   - a dirty bucket's write is emitted at most snapshot_interval after the take, if the store
@@ -63,9 +65,17 @@
 /* Store operations in one update. */
 #define SHARD_UPDATE_OPS_MAX 512
 
-/* Slots being fenced or loaded at once: enough to fill the pipe to Redis, few enough that the
- * first slots serve early. */
+/* Slots being fenced at once: all of a shard's are within a few round trips. */
+#define SHARD_FENCING_MAX 256
+
+/* Slots whose pages are being read at once: enough to fill the pipe to Redis, few enough that keys
+ * read on demand do not wait long behind them. */
 #define SHARD_LOADING_MAX 16
+
+/* Keys being read on demand, and takes that wait for them: more than a round trip's worth. Beyond
+ * them takes are refused until the slot has been read. */
+#define SHARD_FETCHES_MAX 2048
+#define SHARD_ASKERS_MAX 4096
 
 /* Takes that wait for their mark at once. Each costs 24 bytes here, and its reply in the shell. */
 #define SHARD_HELD_MAX 32768
@@ -164,6 +174,8 @@ struct shard_event {
             enum shard_stored_status status;
             uint64_t fence;  /* RAISE_FENCE */
             uint64_t cursor; /* LOAD_*: where to go on; 0: that was all */
+            /* LOAD_*: the page. FETCH: two without keys, the record and the assignment; a value
+             * without data says that there is none. */
             const struct shard_stored_pair *pairs;
             uint32_t pair_count;
         } stored;
@@ -189,6 +201,7 @@ enum shard_op_kind {
                               raised it beyond that */
     SHARD_OP_LOAD_BUCKETS, /* read a page of records from `cursor` */
     SHARD_OP_LOAD_KEYS,    /* read a page of assignments from `cursor` */
+    SHARD_OP_FETCH,        /* read one key: its record and its assignment */
     SHARD_OP_WRITE,        /* set and delete records, all or nothing, if the fence still holds */
     SHARD_OP_ASSIGN,       /* set (or delete, plan.size 0) one assignment, if the fence holds */
 };
@@ -207,13 +220,22 @@ struct shard_op {
     uint64_t cursor;
     const struct shard_op_entry *entries; /* WRITE */
     uint32_t entry_count;
-    struct bytes key, plan; /* ASSIGN */
+    struct bytes key, plan; /* ASSIGN; key: FETCH */
 };
 
-/* A held result may go out: as it was (reason NONE), or as this error instead of it. */
+enum shard_release_kind {
+    SHARD_RELEASE_GRANTED,     /* the result may go out as it was */
+    SHARD_RELEASE_REASON,      /* an error goes out instead */
+    SHARD_RELEASE_RESULT,      /* this result goes out: the take has been decided only now */
+    SHARD_RELEASE_RESULT_HELD, /* the same, but not yet: one more release follows */
+};
+
+/* A held result may go out. */
 struct shard_release {
     uint64_t token;
-    enum reason reason;
+    enum shard_release_kind kind;
+    enum reason reason;               /* REASON */
+    const struct take_result *result; /* RESULT, RESULT_HELD; its code may be an error's */
 };
 
 /* What key.show tells. Names are copies. */
@@ -270,6 +292,7 @@ struct shard_update {
 struct shard_counters {
     uint64_t takes_granted, takes_refused, peeks, refunds, takes_failed;
     uint64_t takes_held, held; /* ever, and now */
+    uint64_t takes_fetched;    /* waited for their key to be read */
     uint64_t tokens_granted;
     uint64_t buckets, buckets_dirty, assignments;
     uint64_t records_written, records_removed, records_loaded, records_unreadable;

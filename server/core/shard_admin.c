@@ -285,6 +285,9 @@ void admin_request(struct shard *shard, const struct shard_event *event) {
     struct shard_slot *slot = &shard->slots[slot_of_hash(hash, shard->options.slot_count).index];
     enum reason reason = shard->stopping ? REASON_STOPPING : slot_refusal(slot);
     bool waits = false;
+    if (reason == REASON_NONE && !slot_complete(slot)) {
+        reason = REASON_LOADING;
+    }
     if (reason == REASON_NONE) {
         switch (event->admin.kind) {
         case SHARD_ADMIN_SHOW:

@@ -180,7 +180,7 @@ uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32
     }
     const struct term *term = term_set_at(&shard->terms, resident_at(&shard->arena, ref)->term);
     mark->queued = false;
-    if (removing || slot->state != SLOT_SERVING || shard->stopping || term->kind == TERM_UNKNOWN) {
+    if (removing || !slot_decides(slot) || shard->stopping || term->kind == TERM_UNKNOWN) {
         mark->lead_tokens = 0;
         mark->pending_tokens = 0;
         marks_set_ahead(&shard->marks, mark, false);
@@ -301,9 +301,9 @@ void held_gate(struct shard *shard, struct shard_slot *slot) {
 
 static void release(struct shard *shard, uint32_t at, enum reason reason) {
     struct held *held = &shard->held_pool[at];
-    shard->releases[shard->release_count] =
-        (struct shard_release){.token = held->token, .reason = reason};
-    shard->release_count++;
+    shard_release_add(shard, held->token,
+                      reason == REASON_NONE ? SHARD_RELEASE_GRANTED : SHARD_RELEASE_REASON)
+        ->reason = reason;
     held->next = shard->held_free;
     shard->held_free = at;
     shard->held_used--;

@@ -27,14 +27,16 @@ const char *slot_state_name(enum slot_state state) {
     return slot_states[state].name;
 }
 
-static bool state_loading(uint32_t state) {
+static bool state_starting(uint32_t state) {
     return state == SLOT_FENCING || state == SLOT_LOADING;
 }
 
 static void slot_move(struct shard *shard, struct shard_slot *slot, enum slot_state to) {
     assert((slot_states[slot->state].moves & MOVE(to)) != 0);
-    shard->loading_count -= state_loading(slot->state);
-    shard->loading_count += state_loading(to);
+    shard->fencing_count -= slot->state == SLOT_FENCING;
+    shard->fencing_count += to == SLOT_FENCING;
+    shard->streaming_count -= slot->streaming;
+    slot->streaming = false;
     shard->counters.slots_serving -= slot->state == SLOT_SERVING;
     shard->counters.slots_serving += to == SLOT_SERVING;
     shard->counters.slots_sealed -= slot->state == SLOT_SEALED;
@@ -43,7 +45,7 @@ static void slot_move(struct shard *shard, struct shard_slot *slot, enum slot_st
 }
 
 enum reason slot_refusal(const struct shard_slot *slot) {
-    if (slot->state == SLOT_SERVING) {
+    if (slot->state == SLOT_SERVING || (slot->state == SLOT_LOADING && !slot->to_seal)) {
         return REASON_NONE;
     }
     if (!slot->wanted) {
@@ -77,6 +79,7 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
     slot->refence = false;
     slot->fence = 0;
     held_fail(shard, slot, slot_refusal(slot), false);
+    fetches_fail(shard, slot, slot_refusal(slot));
     admin_slot_dropped(shard, slot);
     slot->cursor = 0;
     shard->rewrite_count -= slot->rewrite;
@@ -84,10 +87,14 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
     slot_queue_push(&shard->reclaim, shard_slot_at(shard, slot));
 }
 
+static bool slot_unwritten(const struct shard_slot *slot) {
+    return slot->marks != 0 || slot->dirty != 0 || slot->draining != 0 || slot->writing != 0 ||
+           slot->rewrite;
+}
+
 /* Everything that the slot has is in the store. */
 static bool slot_clean(const struct shard_slot *slot) {
-    return slot->op_id == 0 && slot->assigns == 0 && slot->marks == 0 && slot->dirty == 0 &&
-           slot->draining == 0 && slot->writing == 0 && !slot->rewrite;
+    return slot->op_id == 0 && slot->assigns == 0 && !slot_unwritten(slot);
 }
 
 /* After a write that was given up only a raised fence makes the next one safe, and the fence of a
@@ -99,10 +106,11 @@ void slot_settle(struct shard *shard, struct shard_slot *slot) {
 }
 
 static void slot_disown(struct shard *shard, struct shard_slot *slot) {
-    if (state_loading(slot->state)) {
+    if (state_starting(slot->state) && !slot_unwritten(slot)) {
         slot_drop(shard, slot);
-    } else if (slot->state == SLOT_SERVING || slot->state == SLOT_SEALED) {
+    } else if (slot_decides(slot) || slot->state == SLOT_SEALED) {
         slot_move(shard, slot, SLOT_RELEASING);
+        fetches_fail(shard, slot, slot_refusal(slot));
         snapshot_hurry(shard, slot);
         slot_settle(shard, slot);
     }
@@ -136,7 +144,8 @@ void slots_own(struct shard *shard, const uint8_t *bits) {
  * read again, and nothing is lost. */
 static bool slot_can_reload(const struct shard_slot *slot) {
     return slot->to_seal && !slot->discard &&
-           (state_loading(slot->state) || (slot->state == SLOT_SEALED && slot_clean(slot)));
+           (slot->state == SLOT_SEALED ? slot_clean(slot)
+                                       : state_starting(slot->state) && !slot_unwritten(slot));
 }
 
 void slots_seal(struct shard *shard, const uint8_t *bits, bool reload) {
@@ -148,6 +157,9 @@ void slots_seal(struct shard *shard, const uint8_t *bits, bool reload) {
             slot_drop(shard, slot);
         }
         slot->to_seal = sealed && slot->wanted;
+        if (slot->to_seal) {
+            fetches_fail(shard, slot, REASON_LOADING);
+        }
         if (sealed && slot->state == SLOT_SERVING) {
             slot_move(shard, slot, SLOT_SEALED);
             snapshot_hurry(shard, slot);
@@ -194,7 +206,7 @@ static void fence_raised_again(struct shard *shard, struct shard_slot *slot,
 
 static void fence_raised(struct shard *shard, struct shard_slot *slot,
                          const struct shard_event *event) {
-    if (!state_loading(slot->state)) {
+    if (slot->state != SLOT_FENCING) {
         fence_raised_again(shard, slot, event);
         return;
     }
@@ -205,15 +217,24 @@ static void fence_raised(struct shard *shard, struct shard_slot *slot,
     slot->fence = event->stored.fence;
     slot->cursor = 0;
     slot->keys_loaded = false;
+    slot->wrote = false;
     slot_move(shard, slot, SLOT_LOADING);
-    slot_ready(shard, slot);
+    slot_queue_push(&shard->loading, shard_slot_at(shard, slot));
+}
+
+/* Writes are to be made now. */
+static bool slot_has_urgent(const struct shard_slot *slot) {
+    return slot->marks != 0 || slot->draining != 0 || slot->overdue ||
+           (slot->refence && slot->assigns > 0);
 }
 
 static void page_loaded(struct shard *shard, struct shard_slot *slot,
                         const struct shard_event *event) {
     if (event->stored.status != SHARD_STORED_OK) {
-        /* A cursor means nothing to a server that was restarted: begin anew. */
-        slot_restart(shard, slot);
+        /* A cursor means nothing to a server that was restarted: begin anew. What has been read
+         * stays: it is as new as anything in the store. */
+        slot->cursor = 0;
+        slot_later(shard, slot);
         return;
     }
     bool taken_in = slot->keys_loaded
@@ -238,12 +259,20 @@ static void page_loaded(struct shard *shard, struct shard_slot *slot,
     }
     if (slot->to_seal) {
         slot_move(shard, slot, SLOT_SEALED);
+        snapshot_hurry(shard, slot);
+    }
+    if (slot_has_urgent(slot)) {
+        slot_ready(shard, slot);
     }
 }
 
 void slot_stored(struct shard *shard, const struct shard_event *event) {
     assert(event->stored.slot.index < shard->options.slot_count);
     struct shard_slot *slot = &shard->slots[event->stored.slot.index];
+    if (event->stored.op_kind == SHARD_OP_FETCH) {
+        fetch_stored(shard, event);
+        return;
+    }
     if (event->stored.op_kind == SHARD_OP_ASSIGN) {
         admin_assign_stored(shard, event->stored.op_id, event->stored.status);
         return;
@@ -261,7 +290,11 @@ void slot_stored(struct shard *shard, const struct shard_event *event) {
         break;
     case SHARD_OP_LOAD_KEYS:
     case SHARD_OP_LOAD_BUCKETS:
-        page_loaded(shard, slot, event);
+        if (slot->state == SLOT_LOADING) {
+            page_loaded(shard, slot, event);
+        } else {
+            slot_ready(shard, slot); /* given away meanwhile: only what it took is to be written */
+        }
         break;
     default:
         snapshot_stored(shard, slot, op_id, event->stored.status);
@@ -279,6 +312,7 @@ void slots_store_lost(struct shard *shard) {
             event.stored.op_id = shard->slots[i].op_id;
             slot_stored(shard, &event);
         }
+        fetches_fail(shard, &shard->slots[i], REASON_STORE_AWAY);
         if (shard->slots[i].waiting.first != 0) {
             snapshot_failed(shard, &shard->slots[i]);
         }
@@ -289,6 +323,7 @@ void slots_store_lost(struct shard *shard) {
 void slots_stop(struct shard *shard) {
     marks_settle(shard, NULL, true);
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
+        fetches_fail(shard, &shard->slots[i], REASON_STOPPING);
         snapshot_hurry(shard, &shard->slots[i]);
     }
 }
@@ -300,10 +335,11 @@ static void work_due(struct shard *shard) {
         struct shard_slot *slot = &shard->slots[at];
         if (slot->state == SLOT_ABSENT) {
             slot_queue_push(&shard->starting, at);
-        } else if (state_loading(slot->state)) {
-            slot_ready(shard, slot);
         } else {
             snapshot_hurry(shard, slot);
+            if (state_starting(slot->state)) {
+                slot_ready(shard, slot);
+            }
         }
     }
 }
@@ -334,11 +370,21 @@ static void work_reclaim(struct shard *shard) {
 }
 
 static void work_starting(struct shard *shard) {
-    while (shard->store_up && !shard->stopping && shard->loading_count < SHARD_LOADING_MAX &&
-           !slot_queue_empty(&shard->starting)) {
+    if (!shard->store_up || shard->stopping) {
+        return;
+    }
+    while (shard->fencing_count < SHARD_FENCING_MAX && !slot_queue_empty(&shard->starting)) {
         struct shard_slot *slot = &shard->slots[slot_queue_pop(&shard->starting)];
         if (slot->wanted && slot->state == SLOT_ABSENT) {
             slot_move(shard, slot, SLOT_FENCING);
+            slot_ready(shard, slot);
+        }
+    }
+    while (shard->streaming_count < SHARD_LOADING_MAX && !slot_queue_empty(&shard->loading)) {
+        struct shard_slot *slot = &shard->slots[slot_queue_pop(&shard->loading)];
+        if (slot->state == SLOT_LOADING && !slot->streaming) {
+            slot->streaming = true;
+            shard->streaming_count++;
             slot_ready(shard, slot);
         }
     }
@@ -355,26 +401,34 @@ static bool slot_has_writes(const struct shard_slot *slot) {
     return slot->marks != 0 || slot->dirty != 0 || slot->draining != 0 || slot->assigns > 0;
 }
 
+static void slot_write(struct shard *shard, struct shard_slot *slot) {
+    if (slot->refence && slot->state != SLOT_RELEASING && slot_has_writes(slot)) {
+        shard_op_add(shard, slot, SHARD_OP_RAISE_FENCE);
+    } else if (slot->state != SLOT_ABSENT) {
+        snapshot_emit(shard, slot);
+        slot_settle(shard, slot);
+    }
+}
+
 static void slot_emit(struct shard *shard, struct shard_slot *slot) {
     if (slot->op_id != 0 || slot->discard) {
         return;
     }
-    if (!state_loading(slot->state)) {
-        if (slot->refence && slot->state != SLOT_RELEASING && slot_has_writes(slot)) {
+    if (slot->state == SLOT_FENCING) {
+        if (!shard->stopping) {
             shard_op_add(shard, slot, SHARD_OP_RAISE_FENCE);
-        } else if (slot->state != SLOT_ABSENT) {
-            snapshot_emit(shard, slot);
-            slot_settle(shard, slot);
         }
         return;
     }
-    if (shard->stopping) {
+    bool page_due = slot->state == SLOT_LOADING && slot->streaming && !shard->stopping;
+    if (slot->state != SLOT_LOADING || (slot_has_urgent(slot) && !(page_due && slot->wrote))) {
+        slot_write(shard, slot);
+        slot->wrote = slot->op_id != 0;
+    }
+    if (!page_due || slot->op_id != 0) {
         return;
     }
-    if (slot->state == SLOT_FENCING) {
-        shard_op_add(shard, slot, SHARD_OP_RAISE_FENCE);
-        return;
-    }
+    slot->wrote = false;
     struct shard_op *op =
         shard_op_add(shard, slot, slot->keys_loaded ? SHARD_OP_LOAD_BUCKETS : SHARD_OP_LOAD_KEYS);
     op->cursor = slot->cursor;
@@ -385,6 +439,7 @@ void slots_emit(struct shard *shard) {
         return;
     }
     admin_emit(shard);
+    fetches_emit(shard);
     while (shard_op_room(shard) && !slot_queue_empty(&shard->ready) &&
            shard->listed_count <= SHARD_UPDATE_ENTRIES_MAX - SHARD_WRITE_ENTRIES_MAX) {
         slot_emit(shard, &shard->slots[slot_queue_pop(&shard->ready)]);

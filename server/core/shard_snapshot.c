@@ -15,8 +15,7 @@
 #include "server/core/shard_state.h"
 
 void snapshot_hurry(struct shard *shard, struct shard_slot *slot) {
-    if (slot->state != SLOT_SERVING && slot->state != SLOT_SEALED &&
-        slot->state != SLOT_RELEASING) {
+    if (!slot_decides(slot) && slot->state != SLOT_SEALED && slot->state != SLOT_RELEASING) {
         return;
     }
     slot->overdue = slot->dirty != 0 || slot->writing != 0;
@@ -213,10 +212,10 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
         return;
     }
     held_grant(shard, slot);
-    if (slot->dirty != 0 && (shard->stopping || slot->state != SLOT_SERVING)) {
+    if (slot->dirty != 0 && (shard->stopping || !slot_decides(slot))) {
         slot->overdue = true;
     }
-    if (slot->marks != 0 || slot->draining != 0 || slot->overdue) {
+    if (slot->marks != 0 || slot->draining != 0 || slot->overdue || slot->streaming) {
         slot_ready(shard, slot);
     }
     slot_settle(shard, slot);

@@ -46,6 +46,7 @@ struct shard_slot {
      * acknowledged. In order. */
     struct held_list waiting, gated;
     uint16_t assigns; /* ASSIGNs outstanding */
+    uint16_t fetches; /* keys being read on demand: of shard.fetches, 0: none */
     uint8_t state;    /* enum slot_state */
     uint8_t op_kind;
     bool wanted;      /* the map gives it to this shard */
@@ -55,7 +56,30 @@ struct shard_slot {
     bool discard;     /* RELEASING: nothing is to be written any more */
     bool rewrite;     /* its clean buckets are to be written again */
     bool backoff;     /* to wait a while before it is fenced again */
+    bool streaming;   /* LOADING: its pages are being read */
+    bool wrote;       /* LOADING: its last operation was a write, so the next is a page */
     bool refence;     /* a write was given up: it may still come, and is to find a higher fence */
+};
+
+/* A key that is being read on demand, and a take that waits for it. Lists are of indices, 0: end.
+ */
+struct fetch {
+    uint64_t hash;
+    uint32_t op_id;       /* 0: not sent yet */
+    uint16_t first, last; /* takes */
+    uint16_t slot_at;
+    uint16_t next; /* of the slot; in the list of free ones */
+    uint16_t key_size;
+    uint8_t key[KEY_BYTES_MAX];
+};
+
+struct asker {
+    uint64_t token;
+    uint64_t cost_tokens;
+    struct limit limit;
+    struct name plan;
+    uint8_t verb, plan_kind;
+    uint16_t next;
 };
 
 /* A take whose result is held. */
@@ -91,8 +115,8 @@ struct shard {
 
     struct shard_slot *slots;
     uint16_t *queue_links;
-    struct slot_queue due, ready, starting, reclaim;
-    uint32_t loading_count; /* slots FENCING or LOADING */
+    struct slot_queue due, ready, starting, loading, reclaim;
+    uint32_t fencing_count, streaming_count;
     uint32_t next_op_id;
     uint32_t outstanding; /* operations, ASSIGNs included */
 
@@ -100,6 +124,12 @@ struct shard {
     struct held *held_pool; /* 1 + SHARD_HELD_MAX; [0] is not used */
     uint32_t held_free, held_used;
     uint32_t held_made; /* entries of the pool that have ever been in use: the rest is not linked */
+
+    struct fetch *fetches; /* 1 + SHARD_FETCHES_MAX; [0] is not used */
+    struct asker *askers;  /* 1 + SHARD_ASKERS_MAX; likewise */
+    uint16_t fetch_free, asker_free;
+    uint16_t unsent[SHARD_FETCHES_MAX];
+    uint32_t unsent_count;
 
     uint64_t sweep_at_ns, sweep_cursor;
     uint32_t sweep_slot;
@@ -115,9 +145,10 @@ struct shard {
     uint32_t result_count, op_count, entry_count, reply_count, notice_count;
     uint32_t listed_count; /* buckets taken from draining lists in this step */
     uint32_t held_count, release_count;
+    uint32_t decided_count; /* results of takes that waited for their key */
     struct take_result results[TAKES_PER_REQUEST_MAX];
     bool held[TAKES_PER_REQUEST_MAX];
-    struct shard_release *releases; /* SHARD_HELD_MAX */
+    struct shard_release *releases; /* SHARD_RELEASES_MAX */
     struct shard_op ops[SHARD_UPDATE_OPS_MAX];
     struct shard_op_entry entries[SHARD_UPDATE_ENTRIES_MAX];
     struct shard_admin_reply replies[SHARD_ADMIN_PENDING_MAX + 1];
@@ -139,6 +170,9 @@ static inline bool shard_op_room(const struct shard *shard) {
 }
 
 struct shard_admin_reply *shard_reply_add(struct shard *shard, uint64_t token, enum reason reason);
+
+struct shard_release *shard_release_add(struct shard *shard, uint64_t token,
+                                        enum shard_release_kind kind);
 
 /* NULL if there are SHARD_NOTICES_MAX already. Text is copied, cut to fit. */
 void shard_notice_add(struct shard *shard, enum shard_notice_kind kind, uint16_t slot_at,
@@ -274,6 +308,11 @@ void held_bucket_moved(struct shard *shard, uint32_t from, uint32_t to);
 
 /* --- shard_take.c, shard_load.c ------------------------------------------------------------ */
 
+/* Decides one take of a key that is in memory, or is known to be nowhere. True: the result is held
+ * until its mark is acknowledged. */
+bool take_answer(struct shard *shard, struct shard_slot *slot, const struct shard_item *item,
+                 uint64_t hash, struct take_result *result);
+
 void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t count);
 
 /* Takes a page in. False: memory is full; the page has to be read again. */
@@ -282,7 +321,29 @@ bool load_keys(struct shard *shard, struct shard_slot *slot, const struct shard_
 bool load_buckets(struct shard *shard, struct shard_slot *slot,
                   const struct shard_stored_pair *pairs, uint32_t count);
 
+/* --- shard_fetch.c: keys on demand --------------------------------------------------------- */
+
+void fetches_init(struct shard *shard);
+
+/* The take waits for its key to be read. */
+enum reason fetch_ask(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                      const struct shard_item *item);
+void fetches_emit(struct shard *shard);
+void fetch_stored(struct shard *shard, const struct shard_event *event);
+/* Nothing that the slot asks for will come. */
+void fetches_fail(struct shard *shard, struct shard_slot *slot, enum reason reason);
+
 /* --- shard_slot.c: a slot's life ----------------------------------------------------------- */
+
+/* Takes of the slot are decided, of a LOADING one as far as its keys are in memory. */
+static inline bool slot_decides(const struct shard_slot *slot) {
+    return slot->state == SLOT_SERVING || slot->state == SLOT_LOADING;
+}
+
+/* Every key of the slot is in memory or nowhere. */
+static inline bool slot_complete(const struct shard_slot *slot) {
+    return slot->state != SLOT_LOADING;
+}
 
 const char *slot_state_name(enum slot_state state);
 

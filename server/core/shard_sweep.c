@@ -93,7 +93,7 @@ void sweep_step(struct shard *shard) {
 void sweep_rewrite_start(struct shard *shard) {
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         struct shard_slot *slot = &shard->slots[i];
-        bool held = slot->state == SLOT_SERVING || slot->state == SLOT_SEALED ||
+        bool held = slot_decides(slot) || slot->state == SLOT_SEALED ||
                     (slot->state == SLOT_RELEASING && !slot->discard);
         shard->rewrite_count += held && !slot->rewrite;
         slot->rewrite = slot->rewrite || held;

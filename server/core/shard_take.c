@@ -28,17 +28,23 @@ static void take_count(struct shard *shard, const struct shard_item *item, bool 
     }
 }
 
+enum outcome {
+    OUTCOME_DECIDED,
+    OUTCOME_HELD,  /* decided, and kept back until its mark is acknowledged */
+    OUTCOME_ASKED, /* to be decided when its key has been read */
+};
+
 /* A granted take that has to heed a mark. */
 static enum reason take_commit(struct shard *shard, struct shard_slot *slot,
                                const struct shard_item *item, uint64_t hash, uint32_t ref,
                                const struct wanted *wanted, const struct tat before[],
-                               const struct tat after[], bool *held) {
+                               const struct tat after[], enum outcome *outcome) {
     struct covered covered = mark_cover(shard, hash, ref, wanted, before, item->take.cost_tokens);
-    *held = wanted->strict && covered.cover != COVER_ACKNOWLEDGED;
-    if (*held && !shard->store_up) {
+    bool held = wanted->strict && covered.cover != COVER_ACKNOWLEDGED;
+    if (held && !shard->store_up) {
         return REASON_STORE_AWAY;
     }
-    if (*held && !held_room(shard)) {
+    if (held && !held_room(shard)) {
         return REASON_QUEUE_FULL;
     }
     enum reason reason = bucket_commit(shard, slot, hash, item->take.key, &ref, wanted, after);
@@ -46,18 +52,25 @@ static enum reason take_commit(struct shard *shard, struct shard_slot *slot,
         return reason;
     }
     mark_taken(shard, slot, hash, ref, wanted, &covered);
-    if (*held) {
+    if (held) {
         held_add(shard, slot, covered.cover, item, ref);
+        *outcome = OUTCOME_HELD;
     }
     return REASON_NONE;
 }
 
 static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
-                               const struct shard_item *item, uint64_t hash,
-                               struct take_result *result, bool *held) {
+                               const struct shard_item *item, uint64_t hash, bool known,
+                               struct take_result *result, enum outcome *outcome) {
     enum reason reason = shard->stopping ? REASON_STOPPING : slot_refusal(slot);
     if (reason != REASON_NONE) {
         return reason;
+    }
+    uint32_t ref = bucket_find(shard, slot, hash, item->take.key);
+    if (ref == 0 && !known) {
+        *outcome = OUTCOME_ASKED;
+        *result = (struct take_result){.code = CODE_OK};
+        return fetch_ask(shard, slot, hash, item);
     }
     struct wanted wanted;
     reason = plans_resolve(shard, slot, &item->take, hash, &wanted);
@@ -65,7 +78,6 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
         return reason;
     }
     struct tat before[LIMITS_PER_PLAN_MAX] = {0};
-    uint32_t ref = bucket_find(shard, slot, hash, item->take.key);
     if (ref != 0) {
         const struct resident *resident = resident_at(&shard->arena, ref);
         if ((resident->state & RESIDENT_UNREADABLE) != 0) {
@@ -82,13 +94,34 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
     }
     bool has_mark = ref != 0 && resident_at(&shard->arena, ref)->has_mark;
     if (item->verb == VERB_TAKE && (wanted.strict || has_mark)) {
-        return take_commit(shard, slot, item, hash, ref, &wanted, before, after, held);
+        return take_commit(shard, slot, item, hash, ref, &wanted, before, after, outcome);
     }
     reason = bucket_commit(shard, slot, hash, item->take.key, &ref, &wanted, after);
     if (reason == REASON_NONE) {
         bucket_mark_dirty(shard, slot, ref);
     }
     return reason;
+}
+
+/* True: the result is held. */
+static bool take_one(struct shard *shard, struct shard_slot *slot, const struct shard_item *item,
+                     uint64_t hash, bool known, struct take_result *result) {
+    enum outcome outcome = OUTCOME_DECIDED;
+    enum reason reason = take_decide(shard, slot, item, hash, known, result, &outcome);
+    if (reason != REASON_NONE) {
+        take_fail(shard, result, reason);
+        return false;
+    }
+    if (outcome != OUTCOME_ASKED) {
+        take_count(shard, item, result->allowed);
+        slot->takes++;
+    }
+    return outcome != OUTCOME_DECIDED;
+}
+
+bool take_answer(struct shard *shard, struct shard_slot *slot, const struct shard_item *item,
+                 uint64_t hash, struct take_result *result) {
+    return take_one(shard, slot, item, hash, true, result);
 }
 
 void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t count) {
@@ -113,17 +146,10 @@ void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t 
         for (uint32_t i = 0; i < group; i++) {
             const struct shard_item *item = &items[base + i];
             struct take_result *result = &shard->results[base + i];
-            bool *held = &shard->held[base + i];
-            *held = false;
-            enum reason reason = take_decide(shard, slots[i], item, hashes[i], result, held);
-            if (reason != REASON_NONE) {
-                *held = false;
-                take_fail(shard, result, reason);
-            } else {
-                take_count(shard, item, result->allowed);
-                slots[i]->takes++;
-                shard->held_count += *held;
-            }
+            bool known = slot_complete(slots[i]);
+            bool held = take_one(shard, slots[i], item, hashes[i], known, result);
+            shard->held[base + i] = held;
+            shard->held_count += held;
         }
     }
     shard->result_count = count;

@@ -41,6 +41,9 @@ static const char *const texts[] = {
 
     /* The time first: a Redis that is full refuses a script whose first write could need memory,
      * and a lease must not run out because Redis is full. */
+    [SCRIPT_FETCH] = "return {redis.call('HGET', KEYS[1], ARGV[1]), "
+                     "redis.call('HGET', KEYS[2], ARGV[1])}\n",
+
     [SCRIPT_HEARTBEAT] =
         "local held = redis.call('HGET', KEYS[1], 'incarnation')\n"
         "if held and held ~= ARGV[2] then return {held} end\n"

@@ -10,6 +10,7 @@
     X(RAISE_FENCE) /* fence; epoch -> new fence, or "FENCED" */                                    \
     X(WRITE)       /* fence, buckets; fence, n, n * (key, record), keys to delete... -> "OK" */    \
     X(ASSIGN)      /* fence, keys; fence, key, plan or "" -> "OK" or "FENCED" */                   \
+    X(FETCH)       /* buckets, keys; key -> [record or nil, plan or nil] */                        \
     X(HEARTBEAT)   /* node, nodes, map, plans; see membership.c */                                 \
     X(ACQUIRE)     /* node, nodes; id, incarnation, info, ttl, incarnation to replace or "" */     \
     X(RELEASE)     /* node; incarnation -> "OK" */                                                 \

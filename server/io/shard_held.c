@@ -10,9 +10,9 @@ struct kept {
     struct held_request request;
     uint32_t waiting; /* releases that are still to come */
     uint32_t reply_bytes;
-    uint32_t failure_count;
-    struct held_failure *failures; /* request.held_count */
-    struct slot *slots;            /* request.count */
+    uint32_t change_count, result_count; /* the first ones are results */
+    struct held_change *changes;         /* request.held_count */
+    struct slot *slots;                  /* request.count */
     uint8_t *reply;
 };
 
@@ -69,9 +69,9 @@ bool held_replies_room(const struct held_replies *replies) {
     return replies->bytes < HELD_BYTES_MAX;
 }
 
-/* One piece of memory: the head, failures, slots, and the reply's bytes. */
+/* One piece of memory: the head, changes, slots, and the reply's bytes. */
 static size_t kept_size(const struct held_request *request, uint32_t reply_bytes) {
-    return sizeof(struct kept) + request->held_count * sizeof(struct held_failure) +
+    return sizeof(struct kept) + request->held_count * sizeof(struct held_change) +
            request->count * sizeof(struct slot) + reply_bytes;
 }
 
@@ -86,14 +86,45 @@ bool held_replies_keep(struct held_replies *replies, uint32_t id,
     }
     *kept = (struct kept){
         .request = *request, .waiting = request->held_count, .reply_bytes = reply.size};
-    kept->failures = (struct held_failure *)(kept + 1);
-    kept->slots = (struct slot *)(kept->failures + request->held_count);
+    kept->changes = (struct held_change *)(kept + 1);
+    kept->slots = (struct slot *)(kept->changes + request->held_count);
     kept->reply = (uint8_t *)(kept->slots + request->count);
     memcpy(kept->slots, slots, request->count * sizeof slots[0]);
     memcpy(kept->reply, reply.data, reply.size);
     replies->kept[id] = kept;
     replies->bytes += size;
     return true;
+}
+
+static struct held_change *change_of(struct kept *kept, uint16_t item) {
+    /* Results come before errors, and once for an item. */
+    for (uint32_t i = 0; i < kept->result_count; i++) {
+        if (kept->changes[i].item == item) {
+            return &kept->changes[i];
+        }
+    }
+    kept->change_count++;
+    return &kept->changes[kept->change_count - 1];
+}
+
+static struct held_change *change_add_result(struct kept *kept) {
+    kept->changes[kept->change_count] = kept->changes[kept->result_count];
+    kept->change_count++;
+    kept->result_count++;
+    return &kept->changes[kept->result_count - 1];
+}
+
+static void change_note(struct kept *kept, uint16_t item, const struct shard_release *release) {
+    bool is_error = release->kind == SHARD_RELEASE_REASON;
+    struct held_change *change = is_error ? change_of(kept, item) : change_add_result(kept);
+    change->item = item;
+    change->slot = kept->slots[item];
+    if (is_error) {
+        change->result =
+            (struct take_result){.code = reason_code(release->reason), .reason = release->reason};
+    } else {
+        change->result = *release->result;
+    }
 }
 
 bool held_replies_release(struct held_replies *replies, const struct shard_release *release,
@@ -103,6 +134,9 @@ bool held_replies_release(struct held_replies *replies, const struct shard_relea
     struct kept *kept = replies->kept[id];
     last_free(replies);
     if (kept == NULL) {
+        if (release->kind == SHARD_RELEASE_RESULT_HELD) {
+            return false;
+        }
         assert(replies->unanswered[id] > 0);
         replies->unanswered[id]--;
         if (replies->unanswered[id] == 0) {
@@ -111,10 +145,11 @@ bool held_replies_release(struct held_replies *replies, const struct shard_relea
         return false;
     }
     assert(kept->waiting > 0 && item < kept->request.count);
-    if (release->reason != REASON_NONE) {
-        kept->failures[kept->failure_count] = (struct held_failure){
-            .item = item, .reason = release->reason, .slot = kept->slots[item]};
-        kept->failure_count++;
+    if (release->kind != SHARD_RELEASE_GRANTED) {
+        change_note(kept, item, release);
+    }
+    if (release->kind == SHARD_RELEASE_RESULT_HELD) {
+        return false;
     }
     kept->waiting--;
     if (kept->waiting > 0) {
@@ -126,7 +161,7 @@ bool held_replies_release(struct held_replies *replies, const struct shard_relea
     held_replies_give_back(replies, id);
     *ready = (struct held_ready){.request = kept->request,
                                  .reply = bytes_of(kept->reply, kept->reply_bytes),
-                                 .failures = kept->failures,
-                                 .failure_count = kept->failure_count};
+                                 .changes = kept->changes,
+                                 .change_count = kept->change_count};
     return true;
 }

@@ -12,9 +12,9 @@
 #include "runtime/endpoint.h"
 #include "server/core/shard.h"
 
-/* Bytes of replies kept back at once; beyond it new takes are OVERLOADED. A reply is 40 bytes a
- * take: as many as the shard holds fit many times, unless nearly all in large batches do not wait.
- */
+/* Bytes of replies kept back at once; beyond it new takes are OVERLOADED. A take is 40 bytes, and
+ * one that waits 140: as many as the shard holds fit ten times, unless nearly all in large batches
+ * do not wait. */
 #define HELD_BYTES_MAX (64u << 20)
 
 struct held_replies;
@@ -48,19 +48,19 @@ bool held_replies_keep(struct held_replies *replies, uint32_t id,
                        const struct held_request *request, struct bytes reply,
                        const struct slot slots[]);
 
-/* An item that could not be granted. */
-struct held_failure {
+/* An item whose result is another than was kept. */
+struct held_change {
     uint16_t item;
-    enum reason reason;
     struct slot slot;
+    struct take_result result; /* code and reason, if it is an error */
 };
 
 /* A reply that may go. Borrowed until the next call. */
 struct held_ready {
     struct held_request request;
-    struct bytes reply;            /* as it was kept */
-    struct held_failure *failures; /* may be put in order */
-    uint32_t failure_count;
+    struct bytes reply;          /* as it was kept */
+    struct held_change *changes; /* may be put in order */
+    uint32_t change_count;
 };
 
 /* Takes a release in. True if it was the last one of its request. */

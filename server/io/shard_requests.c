@@ -152,45 +152,60 @@ void shard_requests_answer(struct shard_loop *loop, const struct take_result *re
 
 /* --- answers that were kept back ----------------------------------------------------------- */
 
-static void failure_spell(const struct shard_loop *loop, const struct held_failure *failure,
-                          struct fault *fault, struct moved *moved) {
-    fault_set(fault, reason_code(failure->reason), "%s", reason_text(failure->reason));
-    moved_fill(loop, failure->slot, moved);
-}
-
-static int failure_order(const void *a, const void *b) {
-    return (int)((const struct held_failure *)a)->item -
-           (int)((const struct held_failure *)b)->item;
-}
-
-/* The reply as it was kept, with errors in the places of what was not granted after all. */
-static void failures_send(struct shard_loop *loop, struct held_ready *ready) {
-    const struct held_request *request = &ready->request;
+static void change_write(const struct shard_loop *loop, struct writer *writer,
+                         const struct held_change *change) {
     struct fault fault;
     struct moved moved;
-    if (!request->is_many) {
-        failure_spell(loop, &ready->failures[0], &fault, &moved);
-        error_send(loop, &request->caller, true, request->msgid, &fault,
-                   fault.code == CODE_MOVED ? &moved : NULL);
+    if (change->result.code == CODE_OK) {
+        result_write(writer, &change->result);
         return;
     }
-    qsort(ready->failures, ready->failure_count, sizeof ready->failures[0], failure_order);
-    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
-    reply_write_head(&writer, request->msgid);
-    write_array(&writer, request->count);
+    fault_set(&fault, change->result.code, "%s", reason_text(change->result.reason));
+    moved_fill(loop, change->slot, &moved);
+    error_write(writer, &fault, fault.code == CODE_MOVED ? &moved : NULL);
+}
+
+static int change_order(const void *a, const void *b) {
+    return (int)((const struct held_change *)a)->item - (int)((const struct held_change *)b)->item;
+}
+
+/* A list as it was kept, but for the items that changed. */
+static void list_write(struct shard_loop *loop, struct writer *writer, struct held_ready *ready) {
+    qsort(ready->changes, ready->change_count, sizeof ready->changes[0], change_order);
+    reply_write_head(writer, ready->request.msgid);
+    write_array(writer, ready->request.count);
     struct reader elements =
-        reader_of(bytes_of(ready->reply.data + writer.size, ready->reply.size - writer.size));
-    for (uint32_t i = 0, failed = 0; i < request->count; i++) {
+        reader_of(bytes_of(ready->reply.data + writer->size, ready->reply.size - writer->size));
+    for (uint32_t i = 0, changed = 0; i < ready->request.count; i++) {
         struct bytes element;
         bool read = read_any(&elements, &element);
         assert(read);
-        if (failed < ready->failure_count && ready->failures[failed].item == i) {
-            failure_spell(loop, &ready->failures[failed], &fault, &moved);
-            error_write(&writer, &fault, fault.code == CODE_MOVED ? &moved : NULL);
-            failed++;
+        if (changed < ready->change_count && ready->changes[changed].item == i) {
+            change_write(loop, writer, &ready->changes[changed]);
+            changed++;
         } else {
-            write_encoded(&writer, element);
+            write_encoded(writer, element);
         }
+    }
+}
+
+/* The reply as it was kept, with other results and errors in their places. */
+static void changes_send(struct shard_loop *loop, struct held_ready *ready) {
+    const struct held_request *request = &ready->request;
+    const struct take_result *first = &ready->changes[0].result;
+    struct writer writer = writer_of(loop->reply, REPLY_BYTES_MAX);
+    if (request->is_many) {
+        list_write(loop, &writer, ready);
+    } else if (first->code == CODE_OK) {
+        reply_write_head(&writer, request->msgid);
+        result_write(&writer, first);
+    } else {
+        struct fault fault;
+        struct moved moved;
+        fault_set(&fault, first->code, "%s", reason_text(first->reason));
+        moved_fill(loop, ready->changes[0].slot, &moved);
+        reply_write_error(&writer, true, request->msgid, &fault,
+                          fault.code == CODE_MOVED ? &moved : NULL);
     }
     reply_send(loop, &request->caller, &writer);
 }
@@ -202,10 +217,10 @@ void shard_requests_release(struct shard_loop *loop, const struct shard_release 
         if (!held_replies_release(loop->held, &releases[i], &ready)) {
             continue;
         }
-        if (ready.failure_count == 0) {
+        if (ready.change_count == 0) {
             endpoint_reply(loop->endpoint, &ready.request.caller, ready.reply);
         } else {
-            failures_send(loop, &ready);
+            changes_send(loop, &ready);
         }
     }
     if (count > 0) {

@@ -175,6 +175,16 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
         count = load_command(store, data_key, number);
         on_reply = store_on_page;
         break;
+    case SHARD_OP_FETCH: {
+        store_key keys_key;
+        store_key_keys(store->prefix, op->slot, keys_key);
+        count = script_begin(store, 3, "2");
+        count = text_add(store, count, data_key);
+        count = text_add(store, count, keys_key);
+        count = word_add(store, count, op->key.data, op->key.size);
+        on_reply = store_on_key;
+        break;
+    }
     case SHARD_OP_WRITE:
         count = write_command(store, op, fence_key, data_key, number, sets);
         break;

@@ -8,7 +8,7 @@
 #include "server/io/store_keys.h"
 
 /* Scripts that a shard's store uses, and the size of a SHA-1 in hexadecimal. */
-#define STORE_SCRIPTS 3
+#define STORE_SCRIPTS 4
 #define SHA_TEXT_SIZE 40
 
 /* Words of the longest command: EVALSHA sha 2 key key fence n and two for each entry. */
@@ -66,6 +66,9 @@ void store_answer(struct store_call *call, struct shard_event *event);
 
 /* A page of HSCAN: [cursor, [field, value, ...]]. */
 void store_on_page(void *ctx, redisReply *reply);
+
+/* A key's record and assignment: [bytes or nil, bytes or nil]. */
+void store_on_key(void *ctx, redisReply *reply);
 
 /* What a script's OK is worth: answers the call now, or when the write's WAIT is answered. */
 void store_written(struct store_call *call, uint64_t fence);

@@ -10,7 +10,7 @@
 #define TEXT(number) TEXT_OF(number)
 
 static const enum script scripts_used[STORE_SCRIPTS] = {SCRIPT_RAISE_FENCE, SCRIPT_WRITE,
-                                                        SCRIPT_ASSIGN};
+                                                        SCRIPT_ASSIGN, SCRIPT_FETCH};
 
 /* Ready: the link is up, every script is loaded, and the promise is kept. */
 static void store_settle(struct store *store) {

@@ -22,6 +22,32 @@ static bool page_valid(const redisReply *reply) {
            reply->element[1]->type == REDIS_REPLY_ARRAY && reply->element[1]->elements % 2 == 0;
 }
 
+static bool value_valid(const redisReply *reply) {
+    return reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_NIL;
+}
+
+static struct bytes value_of(const redisReply *reply) {
+    return reply->type == REDIS_REPLY_NIL ? (struct bytes){0} : bytes_of(reply->str, reply->len);
+}
+
+void store_on_key(void *ctx, redisReply *reply) {
+    struct store_call *call = ctx;
+    struct shard_stored_pair pairs[2];
+    struct shard_event event = {.kind = SHARD_EVENT_STORED};
+    event.stored.status = SHARD_STORED_FAILED;
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
+        store_log_refused(call->store, call, reply->str);
+    } else if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+               value_valid(reply->element[0]) && value_valid(reply->element[1])) {
+        pairs[0] = (struct shard_stored_pair){.value = value_of(reply->element[0])};
+        pairs[1] = (struct shard_stored_pair){.value = value_of(reply->element[1])};
+        event.stored.status = SHARD_STORED_OK;
+        event.stored.pairs = pairs;
+        event.stored.pair_count = 2;
+    }
+    store_answer(call, &event);
+}
+
 void store_on_page(void *ctx, redisReply *reply) {
     struct store_call *call = ctx;
     struct store *store = call->store;

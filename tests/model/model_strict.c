@@ -35,6 +35,7 @@ struct key {
 struct caller {
     struct key *key; /* NULL: nobody waits under this token */
     uint64_t cost;
+    bool asked; /* not decided yet: the key is being read */
 };
 
 static struct fixture fixture;
@@ -42,6 +43,7 @@ static struct key keys[KEYS];
 static struct caller callers[TOKENS_MAX_HELD];
 static uint32_t caller_next;
 static uint64_t counted_grants, counted_held, counted_failed, counted_crashes, counted_refused;
+static uint64_t counted_asked;
 
 enum { PLANT_EARLY_ANSWER, PLANT_LOST_WRITE, PLANT_LATE_WRITE, PLANT_CRASH_AT_STOP };
 static const char *const plants[] = {"early-answer", "lost-write", "late-write", "crash-at-stop",
@@ -102,14 +104,28 @@ static void on_update(struct fixture *f, const struct shard_update *update) {
         if (caller->key == NULL) {
             model_fail("a result was released twice");
         }
-        caller->key->held -= caller->cost;
-        if (release->reason == REASON_NONE) {
+        struct key *key = caller->key;
+        key->held -= caller->asked ? 0 : caller->cost;
+        switch (release->kind) {
+        case SHARD_RELEASE_GRANTED:
             if (plant != PLANT_EARLY_ANSWER) {
-                grant(caller->key, caller->cost);
+                grant(key, caller->cost);
             }
-        } else {
+            break;
+        case SHARD_RELEASE_REASON:
             counted_failed++;
-            caller->key->doubtful += caller->cost;
+            key->doubtful += caller->asked ? 0 : caller->cost;
+            break;
+        case SHARD_RELEASE_RESULT:
+            counted_asked++;
+            if (release->result->code == CODE_OK && release->result->allowed) {
+                grant(key, caller->cost);
+            }
+            break;
+        case SHARD_RELEASE_RESULT_HELD:
+            caller->asked = false;
+            key->held += caller->cost;
+            continue;
         }
         caller->key = NULL;
     }
@@ -125,7 +141,7 @@ static void memory_goes(void) {
 static void callers_forget(void) {
     for (uint32_t i = 0; i < TOKENS_MAX_HELD; i++) {
         if (callers[i].key != NULL) {
-            callers[i].key->held -= callers[i].cost;
+            callers[i].key->held -= callers[i].asked ? 0 : callers[i].cost;
             callers[i].key = NULL;
         }
     }
@@ -162,17 +178,22 @@ static void takes_happen(void) {
     fixture_step(&fixture, &event);
     for (uint32_t i = 0; i < event.takes.count; i++) {
         const struct take_result *result = &fixture.update.results[i];
+        bool held = fixture.update.held[i];
+        if (held && !result->allowed) {
+            callers[items[i].token] = (struct caller){of[i], items[i].take.cost_tokens, true};
+            continue;
+        }
         if (result->reason != REASON_NONE || !result->allowed) {
             counted_refused++;
             continue;
         }
-        if (!fixture.update.held[i]) {
+        if (!held) {
             grant(of[i], items[i].take.cost_tokens);
             continue;
         }
         counted_held++;
         of[i]->held += items[i].take.cost_tokens;
-        callers[items[i].token] = (struct caller){of[i], items[i].take.cost_tokens};
+        callers[items[i].token] = (struct caller){of[i], items[i].take.cost_tokens, false};
         if (plant == PLANT_EARLY_ANSWER) {
             grant(of[i], items[i].take.cost_tokens);
         }
@@ -366,7 +387,8 @@ int main(int argc, char **argv) {
     keys_reset();
     fixture_close(&fixture);
     printf("%" PRIu64 " grants, %" PRIu64 " held, %" PRIu64 " of them failed, %" PRIu64
-           " refused, %" PRIu64 " crashes: nothing granted twice\n",
-           counted_grants, counted_held, counted_failed, counted_refused, counted_crashes);
+           " refused, %" PRIu64 " crashes, %" PRIu64 " keys on demand: nothing granted twice\n",
+           counted_grants, counted_held, counted_failed, counted_refused, counted_crashes,
+           counted_asked);
     return 0;
 }

@@ -158,6 +158,10 @@ static void op_hold(struct fixture *fixture, const struct shard_op *op) {
         }
         fixture->removal_count += entry->remove;
     }
+    if (op->kind == SHARD_OP_FETCH) {
+        held->assign.key_size = op->key.size;
+        memcpy(held->assign.key, op->key.data, op->key.size);
+    }
     if (op->kind == SHARD_OP_ASSIGN) {
         held->assign.key_size = op->key.size;
         memcpy(held->assign.key, op->key.data, op->key.size);
@@ -231,6 +235,17 @@ void fixture_answer(struct fixture *fixture, enum shard_stored_status status) {
         if (op.kind == SHARD_OP_RAISE_FENCE) {
             *fence += 1;
             event.stored.fence = *fence;
+        } else if (op.kind == SHARD_OP_FETCH) {
+            struct bytes key = bytes_of(op.assign.key, op.assign.key_size);
+            for (int i = 0; i < 2; i++) {
+                const struct stored *stored = fixture_stored_bytes(fixture, key, i == 1);
+                pairs[i] = (struct shard_stored_pair){0};
+                if (stored != NULL) {
+                    pairs[i].value = bytes_of(stored->value, stored->value_size);
+                }
+            }
+            event.stored.pair_count = 2;
+            event.stored.pairs = pairs;
         } else if (!writes) {
             event.stored.pair_count = store_page(fixture, &op, pairs, &event.stored.cursor);
             event.stored.pairs = pairs;

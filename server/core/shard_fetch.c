@@ -1,0 +1,208 @@
+/*
+ * Keys on demand: while a slot is still being read, a take of a key that is not in memory yet asks
+ * for that one. Takes of it wait for the answer and are decided then, in the order they came; other
+ * keys go on. So a shard answers as soon as the slot's fence is raised, however much there is to
+ * read.
+ *
+ * Every key in memory is there with its bucket and its assignment: pages bring all assignments
+ * before the first bucket, and a fetch brings both.
+ */
+#include <assert.h>
+
+#include "server/core/shard_state.h"
+
+static uint16_t index_of(const struct shard *shard, const struct fetch *fetch) {
+    return (uint16_t)(fetch - shard->fetches);
+}
+
+/* --- asking -------------------------------------------------------------------------------- */
+
+static struct fetch *fetch_find(struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                                struct bytes key) {
+    for (uint16_t at = slot->fetches; at != 0; at = shard->fetches[at].next) {
+        struct fetch *fetch = &shard->fetches[at];
+        if (fetch->hash == hash && bytes_equal(bytes_of(fetch->key, fetch->key_size), key)) {
+            return fetch;
+        }
+    }
+    return NULL;
+}
+
+static struct fetch *fetch_add(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                               struct bytes key) {
+    uint16_t at = shard->fetch_free;
+    if (at == 0) {
+        return NULL;
+    }
+    struct fetch *fetch = &shard->fetches[at];
+    shard->fetch_free = fetch->next;
+    fetch->hash = hash;
+    fetch->op_id = 0;
+    fetch->first = fetch->last = 0;
+    fetch->slot_at = shard_slot_at(shard, slot);
+    fetch->key_size = (uint16_t)key.size;
+    memcpy(fetch->key, key.data, key.size);
+    fetch->next = slot->fetches;
+    slot->fetches = at;
+    shard->unsent[shard->unsent_count] = at;
+    shard->unsent_count++;
+    return fetch;
+}
+
+enum reason fetch_ask(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                      const struct shard_item *item) {
+    if (!shard->store_up) {
+        return REASON_STORE_AWAY;
+    }
+    if (shard->asker_free == 0) {
+        return REASON_LOADING;
+    }
+    struct fetch *fetch = fetch_find(shard, slot, hash, item->take.key);
+    fetch = fetch != NULL ? fetch : fetch_add(shard, slot, hash, item->take.key);
+    if (fetch == NULL) {
+        return REASON_LOADING;
+    }
+    uint16_t at = shard->asker_free;
+    struct asker *asker = &shard->askers[at];
+    shard->asker_free = asker->next;
+    asker->token = item->token;
+    asker->cost_tokens = item->take.cost_tokens;
+    asker->verb = item->verb;
+    asker->plan_kind = item->take.plan.kind;
+    asker->limit = item->take.plan.limit;
+    if (asker->plan_kind == PLAN_CHOICE_NAMED) {
+        asker->plan = name_of(item->take.plan.name);
+    }
+    asker->next = 0;
+    if (fetch->first == 0) {
+        fetch->first = at;
+    } else {
+        shard->askers[fetch->last].next = at;
+    }
+    fetch->last = at;
+    shard->counters.takes_fetched++;
+    return REASON_NONE;
+}
+
+void fetches_emit(struct shard *shard) {
+    uint32_t sent = 0;
+    for (; sent < shard->unsent_count && shard_op_room(shard); sent++) {
+        struct fetch *fetch = &shard->fetches[shard->unsent[sent]];
+        if (fetch->first == 0) {
+            continue; /* given up meanwhile */
+        }
+        struct shard_op *op = shard_op_add(shard, &shard->slots[fetch->slot_at], SHARD_OP_FETCH);
+        op->key = bytes_of(fetch->key, fetch->key_size);
+        fetch->op_id = op->op_id;
+    }
+    shard->unsent_count -= sent;
+    memmove(shard->unsent, shard->unsent + sent, shard->unsent_count * sizeof shard->unsent[0]);
+}
+
+/* --- answers ------------------------------------------------------------------------------- */
+
+static void asker_free(struct shard *shard, uint16_t at) {
+    shard->askers[at].next = shard->asker_free;
+    shard->asker_free = at;
+}
+
+static void asker_decide(struct shard *shard, struct shard_slot *slot, const struct fetch *fetch,
+                         const struct asker *asker) {
+    struct shard_item item = {.verb = asker->verb, .token = asker->token};
+    item.take.key = bytes_of(fetch->key, fetch->key_size);
+    item.take.cost_tokens = asker->cost_tokens;
+    item.take.plan.kind = asker->plan_kind;
+    item.take.plan.limit = asker->limit;
+    item.take.plan.name = name_bytes(&asker->plan);
+    assert(shard->decided_count < TAKES_PER_REQUEST_MAX);
+    struct take_result *result = &shard->results[shard->decided_count];
+    shard->decided_count++;
+    bool held = take_answer(shard, slot, &item, fetch->hash, result);
+    shard_release_add(shard, asker->token, held ? SHARD_RELEASE_RESULT_HELD : SHARD_RELEASE_RESULT)
+        ->result = result;
+}
+
+static void asker_fail(struct shard *shard, const struct asker *asker, enum reason reason) {
+    shard->counters.takes_failed++;
+    shard_release_add(shard, asker->token, SHARD_RELEASE_REASON)->reason = reason;
+}
+
+/* Takes it out of its slot's list; its number is not used again before it has been sent. */
+static void fetch_drop(struct shard *shard, struct shard_slot *slot, struct fetch *fetch) {
+    uint16_t at = index_of(shard, fetch), *link = &slot->fetches;
+    while (*link != at) {
+        link = &shard->fetches[*link].next;
+    }
+    *link = fetch->next;
+    if (fetch->op_id == 0) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < shard->unsent_count; i++) {
+            shard->unsent[kept] = shard->unsent[i];
+            kept += shard->unsent[i] != at;
+        }
+        shard->unsent_count = kept;
+    } else {
+        shard->outstanding--;
+    }
+    fetch->next = shard->fetch_free;
+    shard->fetch_free = at;
+}
+
+static void fetch_end(struct shard *shard, struct shard_slot *slot, struct fetch *fetch,
+                      enum reason reason) {
+    for (uint16_t at = fetch->first; at != 0;) {
+        uint16_t next = shard->askers[at].next;
+        if (reason == REASON_NONE) {
+            asker_decide(shard, slot, fetch, &shard->askers[at]);
+        } else {
+            asker_fail(shard, &shard->askers[at], reason);
+        }
+        asker_free(shard, at);
+        at = next;
+    }
+    fetch->first = fetch->last = 0;
+    fetch_drop(shard, slot, fetch);
+}
+
+/* What the store has of the key, unless a page has brought it meanwhile. */
+static enum reason fetch_take_in(struct shard *shard, struct shard_slot *slot,
+                                 const struct fetch *fetch, const struct shard_event *event) {
+    if (event->stored.status != SHARD_STORED_OK) {
+        return REASON_STORE_AWAY;
+    }
+    assert(event->stored.pair_count == 2);
+    struct bytes key = bytes_of(fetch->key, fetch->key_size);
+    struct shard_stored_pair record = {key, event->stored.pairs[0].value};
+    struct shard_stored_pair assignment = {key, event->stored.pairs[1].value};
+    bool taken_in = (assignment.value.data == NULL || load_keys(shard, slot, &assignment, 1)) &&
+                    (record.value.data == NULL || load_buckets(shard, slot, &record, 1));
+    return taken_in ? REASON_NONE : REASON_MEMORY_FULL;
+}
+
+void fetch_stored(struct shard *shard, const struct shard_event *event) {
+    struct shard_slot *slot = &shard->slots[event->stored.slot.index];
+    for (uint16_t at = slot->fetches; at != 0; at = shard->fetches[at].next) {
+        struct fetch *fetch = &shard->fetches[at];
+        if (fetch->op_id == event->stored.op_id) {
+            fetch_end(shard, slot, fetch, fetch_take_in(shard, slot, fetch, event));
+            return;
+        }
+    } /* else it is of a life that is over */
+}
+
+void fetches_fail(struct shard *shard, struct shard_slot *slot, enum reason reason) {
+    while (slot->fetches != 0) {
+        fetch_end(shard, slot, &shard->fetches[slot->fetches], reason);
+    }
+}
+
+void fetches_init(struct shard *shard) {
+    for (uint16_t i = 1; i <= SHARD_FETCHES_MAX; i++) {
+        shard->fetches[i].next = i < SHARD_FETCHES_MAX ? (uint16_t)(i + 1) : 0;
+    }
+    shard->fetch_free = 1;
+    for (uint16_t i = 1; i <= SHARD_ASKERS_MAX; i++) {
+        shard->askers[i].next = i < SHARD_ASKERS_MAX ? (uint16_t)(i + 1) : 0;
+    }
+    shard->asker_free = 1;
+}
