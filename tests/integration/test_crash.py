@@ -15,6 +15,7 @@ import msgpack
 from harness import (QUICK, RELAXED_PLANS, SLOW, SMOKE, SNAPSHOT_S, Cluster, Node, metronome, say,
                      wait_for)
 from load import Load
+from move_tools import halt
 from sp_client import Connection, Take
 
 BURST = 1000
@@ -328,7 +329,7 @@ class CrashTest(unittest.TestCase):
     def test_paused_node(self):
         """One that neither answers nor breaks its connections: the policy answers in time."""
         cluster = self.open_cluster(nodes=1)
-        os.kill(cluster.nodes[0].pid, signal.SIGSTOP)
+        halt(cluster.nodes[0])
         try:
             with cluster.connect() as connection:
                 metronome().reset()

@@ -8,6 +8,7 @@ import unittest
 
 from harness import (PLANS, QUICK, RELAXED_PLANS, SLOW, SMOKE, Cluster, metronome, say, wait_for, xxh3)
 from load import Load
+from move_tools import halt
 from test_crash import spend
 
 BURST = 1000
@@ -89,7 +90,7 @@ class StrictTest(unittest.TestCase):
         cluster = self.open_cluster(nodes=1, plans=plans, node_args=["--lease-ttl", "30s"])
         with cluster.connect() as connection:
             self.assertFalse(connection.take("cold", 1, "slow").degraded)
-            os.kill(cluster.redis.pid, signal.SIGSTOP)
+            halt(cluster.redis)
             try:
                 metronome().reset()
                 began = time.monotonic()

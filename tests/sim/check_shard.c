@@ -263,9 +263,10 @@ static void shard_look(struct shard_seen *seen, const struct shard_event *event)
         }
     }
     if (shard->pending_count > SHARD_ADMIN_PENDING_MAX ||
-        shard->loading_count > SHARD_LOADING_MAX) {
-        sim_fail("bounds", "%s: %u operators wait, %u slots are loading", seen->process->name,
-                 shard->pending_count, shard->loading_count);
+        shard->streaming_count > SHARD_LOADING_MAX || shard->fencing_count > SHARD_FENCING_MAX) {
+        sim_fail("bounds", "%s: %u operators wait, %u slots are fenced, %u read",
+                 seen->process->name, shard->pending_count, shard->fencing_count,
+                 shard->streaming_count);
     }
 }
 
