@@ -32,13 +32,17 @@ struct mark *marks_find(const struct marks *marks, uint64_t hash, uint32_t ref) 
 }
 
 struct mark *marks_place(const struct marks *marks, uint64_t hash, uint32_t now_ms) {
-    struct mark *set = set_of(marks, hash), *place = &set[0];
+    struct mark *set = set_of(marks, hash), *place = NULL;
     for (uint32_t i = 0; i < MARKS_WAYS; i++) {
         if (set[i].ref == 0) {
             return &set[i];
         }
+        if (set[i].queued || set[i].writing) {
+            continue;
+        }
         /* Differences are right also when 32 bits have wrapped. */
-        if ((uint32_t)(now_ms - set[i].used_ms) > (uint32_t)(now_ms - place->used_ms)) {
+        if (place == NULL ||
+            (uint32_t)(now_ms - set[i].used_ms) > (uint32_t)(now_ms - place->used_ms)) {
             place = &set[i];
         }
     }

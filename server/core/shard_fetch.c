@@ -51,10 +51,7 @@ static struct fetch *fetch_add(struct shard *shard, struct shard_slot *slot, uin
 
 enum reason fetch_ask(struct shard *shard, struct shard_slot *slot, uint64_t hash,
                       const struct shard_item *item) {
-    if (!shard->store_up) {
-        return REASON_STORE_AWAY;
-    }
-    if (shard->asker_free == 0) {
+    if (!shard->store_up || shard->asker_free == 0) {
         return REASON_LOADING;
     }
     struct fetch *fetch = fetch_find(shard, slot, hash, item->take.key);

@@ -100,6 +100,9 @@ static void mark_evict(struct shard *shard, struct mark *mark) {
 
 static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref) {
     struct mark *mark = marks_place(&shard->marks, hash, now_ms(shard));
+    if (mark == NULL) {
+        return NULL;
+    }
     if (mark->ref != 0) {
         mark_evict(shard, mark);
     }
@@ -147,7 +150,7 @@ void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uin
         mark = mark != NULL ? mark : mark_add(shard, hash, ref);
     }
     if (mark == NULL) {
-        bucket_mark_dirty(shard, slot, ref);
+        (wanted->strict ? bucket_mark_urgent : bucket_mark_dirty)(shard, slot, ref);
         return;
     }
     mark->used_ms = now_ms(shard);
@@ -159,6 +162,7 @@ void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uin
         if (wanted->strict) {
             bucket_mark_urgent(shard, slot, ref);
         } else {
+            mark->mixed = true;
             bucket_mark_dirty(shard, slot, ref);
         }
         return;
@@ -180,6 +184,7 @@ uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32
     }
     const struct term *term = term_set_at(&shard->terms, resident_at(&shard->arena, ref)->term);
     mark->queued = false;
+    mark->writing = true;
     if (removing || !slot_decides(slot) || shard->stopping || term->kind == TERM_UNKNOWN) {
         mark->lead_tokens = 0;
         mark->pending_tokens = 0;
@@ -194,17 +199,19 @@ uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32
     return reserved;
 }
 
-void mark_stored(struct shard *shard, uint32_t ref, bool ok) {
+void mark_stored(struct shard *shard, const struct shard_slot *slot, uint32_t ref, bool ok) {
     struct mark *mark = mark_of(shard, ref);
     if (mark == NULL) {
         return;
     }
     if (ok) {
         mark->lead_tokens = mark->pending_tokens;
+        mark->mixed = mark->mixed && slot->waiting.first != 0;
     } else {
         marks_set_ahead(&shard->marks, mark, true); /* nobody knows */
     }
     mark->pending_tokens = 0;
+    mark->writing = false;
 }
 
 void mark_moved(struct shard *shard, uint32_t from, uint32_t to) {
@@ -213,6 +220,8 @@ void mark_moved(struct shard *shard, uint32_t from, uint32_t to) {
         return;
     }
     mark->ref = to;
+    mark->mixed = true;
+    mark->writing = mark->writing && to == from;
     mark->lead_tokens = 0;
     mark->pending_tokens = 0;
     marks_set_ahead(&shard->marks, mark, true);
@@ -280,8 +289,10 @@ void held_add(struct shard *shard, struct shard_slot *slot, enum cover cover,
         at = shard->held_made;
     }
     shard->held_used++;
-    shard->held_pool[at] =
-        (struct held){.token = item->token, .cost_tokens = item->take.cost_tokens, .ref = ref};
+    shard->held_pool[at] = (struct held){.token = item->token,
+                                         .cost_tokens = item->take.cost_tokens,
+                                         .ref = ref,
+                                         .term = resident_at(&shard->arena, ref)->term};
     list_append(shard, cover == COVER_IN_FLIGHT ? &slot->gated : &slot->waiting, at);
     shard->counters.takes_held++;
     shard->counters.held = shard->held_used;
@@ -320,13 +331,15 @@ void held_grant(struct shard *shard, struct shard_slot *slot) {
     }
 }
 
+/* Exact, or not at all: what a take that was answered at once found refilled meanwhile would be
+ * counted twice, and under other terms a token is another. */
 static void give_back(struct shard *shard, struct shard_slot *slot, const struct held *held) {
     struct resident *resident = resident_at(&shard->arena, held->ref);
-    const struct term *term =
-        resident->term == TERM_NONE ? NULL : term_set_at(&shard->terms, resident->term);
-    if (term == NULL || term->kind == TERM_UNKNOWN) {
+    const struct mark *mark = mark_of(shard, held->ref);
+    if (mark == NULL || mark->mixed || resident->term != held->term) {
         return;
     }
+    const struct term *term = term_set_at(&shard->terms, held->term);
     struct take_result ignored;
     bucket_decide(&term->terms, resident->tats, VERB_REFUND, held->cost_tokens, shard->now_ns,
                   &ignored);

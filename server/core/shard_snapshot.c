@@ -148,7 +148,7 @@ static void written(struct shard *shard, struct shard_slot *slot, uint32_t ref, 
         return;
     }
     resident->state &= (uint8_t) ~(RESIDENT_WRITING | RESIDENT_REMOVING);
-    mark_stored(shard, ref, ok);
+    mark_stored(shard, slot, ref, ok);
     if (ok && removing) {
         resident->state &= (uint8_t)~RESIDENT_STORED;
     }

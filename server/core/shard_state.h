@@ -87,6 +87,7 @@ struct held {
     uint64_t token;
     uint64_t cost_tokens;
     uint32_t ref; /* its bucket */
+    uint16_t term;
     uint32_t next;
 };
 
@@ -275,7 +276,7 @@ void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uin
 /* Tokens that the bucket's record is to be ahead, now that it is being written. */
 uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32_t ref,
                       bool removing);
-void mark_stored(struct shard *shard, uint32_t ref, bool ok);
+void mark_stored(struct shard *shard, const struct shard_slot *slot, uint32_t ref, bool ok);
 
 /* Whether it stands in its slot's list of marks. */
 void mark_queued(struct shard *shard, uint32_t ref, bool queued);

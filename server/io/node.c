@@ -308,6 +308,7 @@ static bool shards_open(struct node *node, char *why) {
         struct shard_loop_options options = {.settings = node->settings,
                                              .redis = &node->boot.access,
                                              .ack = node->boot.ack,
+                                             .incarnation = node->boot.incarnation,
                                              .clock = &node->boot.clock,
                                              .log = &node->log,
                                              .number = i,

@@ -13,15 +13,23 @@
     "if not held then return redis.error_reply('BADFENCE no number in ' .. KEYS[1]) end\n"
 
 static const char *const texts[] = {
-    /* Numbers are formatted by hand: Lua would write large ones with an exponent. */
+    /* Numbers are formatted by hand: Lua would write large ones with an exponent.
+     *
+     * A shard that holds the slot already (its fence is not 0) raises its own fence, and must not
+     * raise another's: not that of a newer process under the same epoch either. Its own may have
+     * been raised by a request whose answer was lost. */
     [SCRIPT_RAISE_FENCE] = FENCE_READ "local least = tonumber(ARGV[1]) * " TEXT(
         FENCE_RAISES) "\n"
                       "if held >= least + " TEXT(
                           FENCE_RAISES) " then return 'FENCED' end\n"
+                                        "local own = tonumber(ARGV[2])\n"
+                                        "if own > 0 and held > own and redis.call('GET', KEYS[2]) "
+                                        "~= ARGV[3] then return 'FENCED' end\n"
                                         "local raised = string.format('%.0f', math.max(held, "
-                                        "least) + 1)\n"
+                                        "least, own) + 1)\n"
                                         "redis.call('DEL', KEYS[1])\n"
                                         "redis.call('SET', KEYS[1], raised)\n"
+                                        "redis.call('SET', KEYS[2], ARGV[3])\n"
                                         "return raised\n",
 
     /* A stored fence below ours was lost with the tail of an append-only file: put it back. What is

@@ -324,6 +324,8 @@ struct shard_loop *shard_loop_open(const struct shard_loop_options *options, cha
     struct store_options stored = {.access = loop->redis,
                                    .prefix = loop->settings->key_prefix,
                                    .ack = loop->ack,
+                                   .incarnation = options->incarnation,
+                                   .shard = options->number,
                                    .log = &loop->log};
     loop->store = loop->mailbox != NULL ? store_open(&loop->loop, &stored, &store) : NULL;
     if (loop->store == NULL) {

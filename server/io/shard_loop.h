@@ -83,6 +83,7 @@ struct shard_loop_options {
     const struct node_settings *settings;
     const struct redis_access *redis;
     struct ack ack;
+    const char *incarnation;           /* of the process */
     const struct cluster_clock *clock; /* measured at start; copied */
     const struct log *log;
     uint32_t number;    /* of the shard in its node */

@@ -150,8 +150,8 @@ static uint64_t raise_epoch(const struct shard_op *op, struct epoch epoch) {
 
 void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch) {
     struct store_call *call = call_get(store, op);
-    store_key fence_key, data_key;
-    char number[24], sets[16];
+    store_key fence_key, holder_key, data_key;
+    char number[24], held[24], sets[16];
     redis_reply_fn on_reply = on_script;
     int count = 0;
     if (!store->ready) {
@@ -165,9 +165,14 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
     switch (op->kind) {
     case SHARD_OP_RAISE_FENCE:
         snprintf(number, sizeof number, "%" PRIu64, raise_epoch(op, epoch));
-        count = script_begin(store, 0, "1");
+        store_key_holder(store->prefix, op->slot, holder_key);
+        snprintf(held, sizeof held, "%" PRIu64, op->fence);
+        count = script_begin(store, 0, "2");
         count = text_add(store, count, fence_key);
+        count = text_add(store, count, holder_key);
         count = text_add(store, count, number);
+        count = text_add(store, count, held);
+        count = text_add(store, count, store->holder);
         break;
     case SHARD_OP_LOAD_BUCKETS:
     case SHARD_OP_LOAD_KEYS:
@@ -258,6 +263,7 @@ struct store *store_open(uv_loop_t *loop, const struct store_options *options,
     store->log = *options->log;
     store->prefix = options->prefix;
     store->ack = options->ack;
+    snprintf(store->holder, sizeof store->holder, "%s/%u", options->incarnation, options->shard);
     store->loop = loop;
     store->failed_last = &store->failed_first;
     store->unacked_last = &store->unacked_first;

@@ -40,7 +40,9 @@ struct store_options {
     const struct redis_access *access;
     const char *prefix;
     struct ack ack;
-    const struct log *log; /* copied */
+    const char *incarnation; /* of the process */
+    uint32_t shard;          /* its number there */
+    const struct log *log;   /* copied */
 };
 
 struct store_handler {

@@ -28,6 +28,7 @@ struct store {
     struct store_handler handler;
     struct log log;
     const char *prefix;
+    char holder[64]; /* who raises fences here: this shard of this process */
     uv_loop_t *loop;
     struct redis_link *link;
     uv_timer_t clock_timer;

@@ -24,6 +24,10 @@ static inline int store_key_fence(const char *prefix, struct slot slot, store_ke
     return snprintf(out, STORE_KEY_BYTES_MAX, "%s{%u}:fence", prefix, slot.index);
 }
 
+static inline int store_key_holder(const char *prefix, struct slot slot, store_key out) {
+    return snprintf(out, STORE_KEY_BYTES_MAX, "%s{%u}:holder", prefix, slot.index);
+}
+
 static inline int store_key_keys(const char *prefix, struct slot slot, store_key out) {
     return snprintf(out, STORE_KEY_BYTES_MAX, "%s{%u}:keys", prefix, slot.index);
 }

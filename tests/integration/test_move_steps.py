@@ -203,9 +203,10 @@ class MoveStepsTest(MovingTest):
 
     def test_operator_at_each_step(self):
         """Under load: no node is lost here, so nothing may be."""
-        cluster, before = self.open_hooked(nodes=2)
+        # However long a machine takes over a step, nobody is to be taken for dead.
+        cluster, before = self.open_hooked(nodes=2, node_args=["--lease-ttl", "10s"])
         source, took = cluster.nodes[0], {}
-        self.add_node("n3")
+        self.add_node("n3", ["--lease-ttl", "10s"])
         wait_in_map(cluster, "n3")
         load = self.start_load()
         for step in STEPS:

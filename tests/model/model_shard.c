@@ -274,8 +274,7 @@ static void takes_happen(void) {
             asked[items[i].token].waits = true;
             continue;
         }
-        if (results[i].reason == (owned(key) ? REASON_LOADING : REASON_NOT_OWNER) ||
-            (results[i].reason == REASON_STORE_AWAY && !fixture.store_up)) {
+        if (results[i].reason == (owned(key) ? REASON_LOADING : REASON_NOT_OWNER)) {
             continue; /* that it is served in the end, the fair weather shows */
         }
         struct take_result expected =

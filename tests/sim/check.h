@@ -99,6 +99,19 @@ void held_released(const void *shard, const struct process *process,
 void held_drop(const struct process *process);
 uint32_t held_now(void);
 
+/* Takes that wait for their key to be read: they are decided only then. */
+struct check_asked {
+    struct bytes key;
+    enum verb verb;
+    uint64_t cost;
+};
+void asked_keep(const void *shard, const struct process *process, uint64_t token,
+                const struct check_asked *asked);
+/* Takes it off the list; borrowed until the next call. NULL: nobody waits under that token. */
+const struct check_asked *asked_take(const void *shard, const struct process *process,
+                                     uint64_t token);
+uint32_t asked_now(void);
+
 /* The highest fence of a slot that was ever raised, when, and by whom. */
 uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by);
 

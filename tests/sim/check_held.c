@@ -62,8 +62,62 @@ void held_released(const void *shard, const struct process *process,
     }
 }
 
+/* --- keys on demand ------------------------------------------------------------------------ */
+
+struct asking {
+    const void *shard;
+    const struct process *process;
+    uint64_t token;
+    struct check_asked asked;
+    uint8_t key[KEY_BYTES_MAX];
+};
+
+static struct asking *askings;
+static uint32_t asking_count, asking_room;
+static struct asking taken;
+
+void asked_keep(const void *shard, const struct process *process, uint64_t token,
+                const struct check_asked *asked) {
+    if (asking_count == asking_room) {
+        asking_room = asking_room * 2 + 256;
+        askings = realloc(askings, asking_room * sizeof askings[0]);
+        assert(askings != NULL);
+    }
+    struct asking *added = &askings[asking_count];
+    asking_count++;
+    *added = (struct asking){.shard = shard, .process = process, .token = token, .asked = *asked};
+    memcpy(added->key, asked->key.data, asked->key.size);
+}
+
+const struct check_asked *asked_take(const void *shard, const struct process *process,
+                                     uint64_t token) {
+    for (uint32_t i = 0; i < asking_count; i++) {
+        if (askings[i].shard == shard && askings[i].process == process &&
+            askings[i].token == token) {
+            taken = askings[i];
+            taken.asked.key = bytes_of(taken.key, taken.asked.key.size);
+            asking_count--;
+            memmove(&askings[i], &askings[i + 1], (asking_count - i) * sizeof askings[0]);
+            return &taken.asked;
+        }
+    }
+    return NULL;
+}
+
+uint32_t asked_now(void) {
+    return asking_count;
+}
+
 void held_drop(const struct process *process) {
     uint32_t kept = 0;
+    for (uint32_t i = 0; i < asking_count; i++) {
+        if (askings[i].process != process) {
+            askings[kept] = askings[i];
+            kept++;
+        }
+    }
+    asking_count = kept;
+    kept = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (list[i].process != process) {
             list[kept] = list[i];

@@ -179,8 +179,48 @@ static bool reason_after_decision(enum reason reason) {
            reason == REASON_STORE_AWAY || reason == REASON_QUEUE_FULL;
 }
 
+/* One take, as it was decided: `from` is what the bucket's rule said. */
+static void decision_look(const struct shard_seen *seen, const struct check_asked *take,
+                          uint64_t token, const struct decided *from, bool held) {
+    assert(from->verb == take->verb && from->cost == take->cost);
+    uint32_t slot = slot_of_hash(key_hash(take->key), world.config.slots).index;
+    uint64_t raised_at_ns;
+    const struct process *by;
+    uint64_t newest = fence_newest(slot, &raised_at_ns, &by);
+    struct check_decision decision = {.key = take->key,
+                                      .verb = take->verb,
+                                      .cost = from->cost,
+                                      .allowed = from->allowed,
+                                      .now_ns = from->now_ns,
+                                      .decided_ns = sim_now(),
+                                      .terms = &from->terms,
+                                      .process = seen->process,
+                                      .zombie = seen->fences[slot] < newest && by != seen->process,
+                                      .strict = terms_strict(&from->terms)};
+    sim_trace("%s decides %.*s %" PRIu64 " %s%s", seen->process->name, (int)take->key.size,
+              (const char *)take->key.data, from->cost,
+              from->allowed ? held ? "held" : "granted" : "refused",
+              decision.zombie ? " (zombie)" : "");
+    if (decision.zombie && decision.allowed && decision.verb == VERB_TAKE) {
+        zombie_look(seen, slot);
+    }
+    keys_decided(&decision);
+    bool takes = decision.verb == VERB_TAKE && decision.allowed;
+    if (held) {
+        sim_cover(COVER_HELD);
+        held_keep(seen->shard, token, &decision);
+    } else if (takes && decision.strict) {
+        keys_granted_strictly(&decision);
+    }
+}
+
+static bool was_decided(const struct take_result *result) {
+    return result->code == CODE_OK || reason_after_decision(result->reason);
+}
+
+/* `held` is what the shard holds back; a planted fault may tell its shell otherwise. */
 static void decisions_look(const struct shard_seen *seen, const struct shard_event *event,
-                           const struct shard_update *update) {
+                           const struct shard_update *update, const bool *held) {
     uint32_t at = 0;
     if (update->result_count != event->takes.count) {
         sim_fail("answers", "a shard gave %u results to %u takes", update->result_count,
@@ -189,48 +229,41 @@ static void decisions_look(const struct shard_seen *seen, const struct shard_eve
     for (uint32_t i = 0; i < update->result_count; i++) {
         const struct take_result *result = &update->results[i];
         const struct shard_item *item = &event->takes.items[i];
-        bool was_decided = result->code == CODE_OK || reason_after_decision(result->reason);
+        struct check_asked take = {item->take.key, item->verb, item->take.cost_tokens};
         if (result->code == CODE_MOVED) {
             sim_cover(COVER_TAKE_MOVED);
         }
-        if (!was_decided) {
+        if (held[i] && !result->allowed) {
+            sim_cover(COVER_ASKED);
+            asked_keep(seen->shard, seen->process, item->token, &take);
+            continue;
+        }
+        if (!was_decided(result)) {
             continue;
         }
         assert(at < decided_count);
         const struct decided *from = &decided[at++];
-        if (result->code != CODE_OK) {
-            continue;
+        if (result->code == CODE_OK) {
+            decision_look(seen, &take, item->token, from, update->held[i]);
         }
-        assert(from->verb == item->verb && from->cost == item->take.cost_tokens);
-        uint32_t slot = slot_of_hash(key_hash(item->take.key), world.config.slots).index;
-        uint64_t raised_at_ns;
-        const struct process *by;
-        uint64_t newest = fence_newest(slot, &raised_at_ns, &by);
-        struct check_decision decision = {.key = item->take.key,
-                                          .verb = item->verb,
-                                          .cost = from->cost,
-                                          .allowed = from->allowed,
-                                          .now_ns = from->now_ns,
-                                          .decided_ns = sim_now(),
-                                          .terms = &from->terms,
-                                          .process = seen->process,
-                                          .zombie =
-                                              seen->fences[slot] < newest && by != seen->process,
-                                          .strict = terms_strict(&from->terms)};
-        sim_trace("%s decides %.*s %" PRIu64 " %s%s", seen->process->name, (int)item->take.key.size,
-                  (const char *)item->take.key.data, from->cost,
-                  from->allowed ? update->held[i] ? "held" : "granted" : "refused",
-                  decision.zombie ? " (zombie)" : "");
-        if (decision.zombie && decision.allowed && decision.verb == VERB_TAKE) {
-            zombie_look(seen, slot);
-        }
-        keys_decided(&decision);
-        bool takes = decision.verb == VERB_TAKE && decision.allowed;
-        if (update->held[i]) {
-            sim_cover(COVER_HELD);
-            held_keep(seen->shard, item->token, &decision);
-        } else if (takes && decision.strict) {
-            keys_granted_strictly(&decision);
+    }
+}
+
+/* What was held back goes out, and what waited for its key is decided. */
+static void releases_look(const struct shard_seen *seen, const struct shard_update *update) {
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < update->release_count; i++) {
+        const struct shard_release *release = &update->releases[i];
+        const struct check_asked *take = asked_take(seen->shard, seen->process, release->token);
+        if (take == NULL) {
+            held_released(seen->shard, seen->process, release);
+        } else if (release->kind != SHARD_RELEASE_REASON && was_decided(release->result)) {
+            assert(at < decided_count);
+            const struct decided *from = &decided[at++];
+            if (release->result->code == CODE_OK) {
+                decision_look(seen, take, release->token, from,
+                              release->kind == SHARD_RELEASE_RESULT_HELD);
+            }
         }
     }
 }
@@ -323,6 +356,7 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
         keys_reset(event.admin.key);
     }
     __real_shard_step(shard, &event, update);
+    const bool *held = update->held;
     if (check_planted(PLANT_EARLY)) {
         static const bool none[TAKES_PER_REQUEST_MAX];
         update->held = none;
@@ -334,11 +368,9 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
             sim_cover_many(COVER_FENCE_AGAIN, update->ops[i].fence != 0);
         }
     }
-    for (uint32_t i = 0; i < update->release_count; i++) {
-        held_released(shard, seen->process, &update->releases[i]);
-    }
+    releases_look(seen, update);
     if (event.kind == SHARD_EVENT_TAKES) {
-        decisions_look(seen, &event, update);
+        decisions_look(seen, &event, update, held);
     }
     update->sealed =
         update->sealed || (check_planted(PLANT_UNSEALED) && event.kind == SHARD_EVENT_SEAL);
@@ -492,8 +524,9 @@ void checks_end(void) {
         sim_fail("liveness", "%" PRIu64 " of %u slots are served at the end", serving,
                  world.config.slots);
     }
-    if (held_now() > 0) {
-        sim_fail("answers", "%u results are held at the end", held_now());
+    if (held_now() + asked_now() > 0) {
+        sim_fail("answers", "%u results are held at the end, %u takes wait for their key",
+                 held_now(), asked_now());
     }
     if (buckets > 0) {
         sim_fail("absent", "%" PRIu64 " buckets are full, and still in memory", buckets);

@@ -59,6 +59,7 @@
     X(GRANTS_FORGOTTEN, "grants forgotten by a crash")                                             \
     X(TAKE_GRANTED, "take granted")                                                                \
     X(HELD, "result held until its mark is written")                                               \
+    X(ASKED, "take waited for its key to be read")                                                 \
     X(RELEASED, "held result released")                                                            \
     X(GIVEN_BACK, "held result given back")                                                        \
     X(FENCE_AGAIN, "own fence raised again")                                                       \

@@ -157,7 +157,7 @@ static void test_an_answer_that_does_not_come(void **state) {
     ask("key-59", 1, NULL);
     fixture_store(&fixture, false, false);
     assert_int_equal(told.errors, 2);
-    assert_int_equal(fixture_take(&fixture, "key-59", 1, NULL).reason, REASON_STORE_AWAY);
+    assert_int_equal(fixture_take(&fixture, "key-59", 1, NULL).reason, REASON_LOADING);
     fixture.hold = false;
     fixture_store(&fixture, true, false);
     fixture_pass(&fixture, SECOND);

@@ -205,6 +205,18 @@ static void test_a_failed_write_grants_nothing_and_costs_nothing(void **state) {
     assert_int_equal(fixture_take(&fixture, "a", 1, "strict").remaining_tokens, BURST - 1);
 }
 
+/* What a take that was not held found in between would be counted twice. */
+static void test_what_was_mixed_is_not_given_back(void **state) {
+    fixture.hold = true;
+    fixture_take(&fixture, "a", 5, "strict");
+    fixture_take(&fixture, "a", 1, "default");
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    assert_int_equal(fixture.update.release_count, 1);
+    fixture.hold = false;
+    fixture_pass(&fixture, SECOND);
+    assert_int_equal(fixture_take(&fixture, "a", 0, "default").remaining_tokens, BURST - 6);
+}
+
 static void test_the_store_is_lost(void **state) {
     warm_up("a");
     fixture.hold = true;
@@ -347,6 +359,7 @@ int main(void) {
         TEST(test_sealing_costs_nothing),
         TEST(test_giving_a_slot_away_costs_nothing),
         TEST(test_a_failed_write_grants_nothing_and_costs_nothing),
+        TEST(test_what_was_mixed_is_not_given_back),
         TEST(test_the_store_is_lost),
         TEST(test_the_store_forgets),
         TEST(test_a_newer_owner_decides_what_waited),
