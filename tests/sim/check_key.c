@@ -394,6 +394,7 @@ void keys_reset(struct bytes key) {
     memset(model->low, 0, sizeof model->low);
     memset(model->base, 0, sizeof model->base);
     model->past_count = model->grant_count = 0;
+    model->refunded_ns = sim_now(); /* what was decided before it is not counted any more */
     past_add(model);
 }
 

@@ -353,6 +353,8 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
     if (event.kind == SHARD_EVENT_STORED) {
         stored_look(seen, &event);
     } else if (event.kind == SHARD_EVENT_ADMIN && event.admin.kind == SHARD_ADMIN_RESET) {
+        sim_trace("%s resets %.*s", seen->process->name, (int)event.admin.key.size,
+                  (const char *)event.admin.key.data);
         keys_reset(event.admin.key);
     }
     __real_shard_step(shard, &event, update);
