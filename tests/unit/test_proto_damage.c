@@ -243,7 +243,7 @@ static void test_cut_at_each_byte(void **state) {
         for (size_t size = 0; size < whole.size; size++) {
             if (read_exactly(*state, &codecs[i], bytes_of(whole.data, size))) {
                 fail_msg("%s: cut at %zu of %zu bytes and taken for whole", codecs[i].name, size,
-                         whole.size);
+                         (size_t)whole.size);
             }
         }
     }
