@@ -34,12 +34,17 @@ enum outcome {
     OUTCOME_ASKED, /* to be decided when its key has been read */
 };
 
+struct change {
+    struct tat before[LIMITS_PER_PLAN_MAX], after[LIMITS_PER_PLAN_MAX];
+};
+
 /* A granted take that has to heed a mark. */
 static enum reason take_commit(struct shard *shard, struct shard_slot *slot,
                                const struct shard_item *item, uint64_t hash, uint32_t ref,
-                               const struct wanted *wanted, const struct tat before[],
-                               const struct tat after[], enum outcome *outcome) {
-    struct covered covered = mark_cover(shard, hash, ref, wanted, before, item->take.cost_tokens);
+                               const struct wanted *wanted, const struct change *change,
+                               enum outcome *outcome) {
+    struct covered covered =
+        mark_cover(shard, hash, ref, wanted, change->before, item->take.cost_tokens);
     bool held = wanted->strict && covered.cover != COVER_ACKNOWLEDGED;
     if (held && !shard->store_up) {
         return REASON_STORE_AWAY;
@@ -47,7 +52,8 @@ static enum reason take_commit(struct shard *shard, struct shard_slot *slot,
     if (held && !held_room(shard)) {
         return REASON_QUEUE_FULL;
     }
-    enum reason reason = bucket_commit(shard, slot, hash, item->take.key, &ref, wanted, after);
+    enum reason reason =
+        bucket_commit(shard, slot, hash, item->take.key, &ref, wanted, change->after);
     if (reason != REASON_NONE) {
         return reason;
     }
@@ -77,26 +83,27 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
     if (reason != REASON_NONE) {
         return reason;
     }
-    struct tat before[LIMITS_PER_PLAN_MAX] = {0};
+    struct change change = {0};
     if (ref != 0) {
         const struct resident *resident = resident_at(&shard->arena, ref);
         if ((resident->state & RESIDENT_UNREADABLE) != 0) {
             return REASON_RECORD_UNREADABLE;
         }
-        bucket_tats_under(shard, resident, &wanted, before);
+        bucket_tats_under(shard, resident, &wanted, change.before);
     }
-    struct tat after[LIMITS_PER_PLAN_MAX];
-    memcpy(after, before, sizeof after);
-    bucket_decide(wanted.terms, after, item->verb, item->take.cost_tokens, shard->now_ns, result);
+    memcpy(change.after, change.before, sizeof change.after);
+    bucket_decide(wanted.terms, change.after, item->verb, item->take.cost_tokens, shard->now_ns,
+                  result);
     /* Only what changes something makes a bucket or puts it under other terms. */
-    if (memcmp(before, after, wanted.terms->limit_count * sizeof after[0]) == 0) {
+    if (memcmp(change.before, change.after, wanted.terms->limit_count * sizeof change.after[0]) ==
+        0) {
         return REASON_NONE;
     }
     bool has_mark = ref != 0 && resident_at(&shard->arena, ref)->has_mark;
     if (item->verb == VERB_TAKE && (wanted.strict || has_mark)) {
-        return take_commit(shard, slot, item, hash, ref, &wanted, before, after, outcome);
+        return take_commit(shard, slot, item, hash, ref, &wanted, &change, outcome);
     }
-    reason = bucket_commit(shard, slot, hash, item->take.key, &ref, &wanted, after);
+    reason = bucket_commit(shard, slot, hash, item->take.key, &ref, &wanted, change.after);
     if (reason == REASON_NONE) {
         bucket_mark_dirty(shard, slot, ref);
     }

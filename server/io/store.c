@@ -150,7 +150,7 @@ static uint64_t raise_epoch(const struct shard_op *op, struct epoch epoch) {
 
 void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch) {
     struct store_call *call = call_get(store, op);
-    store_key fence_key, holder_key, data_key;
+    store_key fence_key, second_key, data_key;
     char number[24], held[24], sets[16];
     redis_reply_fn on_reply = on_script;
     int count = 0;
@@ -165,11 +165,11 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
     switch (op->kind) {
     case SHARD_OP_RAISE_FENCE:
         snprintf(number, sizeof number, "%" PRIu64, raise_epoch(op, epoch));
-        store_key_holder(store->prefix, op->slot, holder_key);
+        store_key_holder(store->prefix, op->slot, second_key);
         snprintf(held, sizeof held, "%" PRIu64, op->fence);
         count = script_begin(store, 0, "2");
         count = text_add(store, count, fence_key);
-        count = text_add(store, count, holder_key);
+        count = text_add(store, count, second_key);
         count = text_add(store, count, number);
         count = text_add(store, count, held);
         count = text_add(store, count, store->holder);
@@ -180,16 +180,14 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
         count = load_command(store, data_key, number);
         on_reply = store_on_page;
         break;
-    case SHARD_OP_FETCH: {
-        store_key keys_key;
-        store_key_keys(store->prefix, op->slot, keys_key);
+    case SHARD_OP_FETCH:
+        store_key_keys(store->prefix, op->slot, second_key);
         count = script_begin(store, 3, "2");
         count = text_add(store, count, data_key);
-        count = text_add(store, count, keys_key);
+        count = text_add(store, count, second_key);
         count = word_add(store, count, op->key.data, op->key.size);
         on_reply = store_on_key;
         break;
-    }
     case SHARD_OP_WRITE:
         count = write_command(store, op, fence_key, data_key, number, sets);
         break;
