@@ -411,6 +411,18 @@ class Cluster:
                 return False
 
         wait_for("every slot answers", quiet)
+        wait_for("every slot is in memory", self._all_read)
+
+    def _all_read(self):
+        """A slot answers before all of it has been read."""
+        for node in self.nodes:
+            if not node.alive:
+                continue
+            with node.control() as control:
+                for shard in control.call("node.status")["shards"]:
+                    if shard["state"] == "loading":
+                        return False
+        return True
 
     def wait_written(self):
         """Until no node has a bucket that it has not written, and what it was writing had the time
