@@ -164,10 +164,9 @@ static void fetch_end(struct shard *shard, struct shard_slot *slot, struct fetch
 /* What the store has of the key, unless a page has brought it meanwhile. */
 static enum reason fetch_take_in(struct shard *shard, struct shard_slot *slot,
                                  const struct fetch *fetch, const struct shard_event *event) {
-    if (event->stored.status != SHARD_STORED_OK) {
+    if (event->stored.status != SHARD_STORED_OK || event->stored.pair_count != 2) {
         return REASON_STORE_AWAY;
     }
-    assert(event->stored.pair_count == 2);
     struct bytes key = bytes_of(fetch->key, fetch->key_size);
     struct shard_stored_pair record = {key, event->stored.pairs[0].value};
     struct shard_stored_pair assignment = {key, event->stored.pairs[1].value};
