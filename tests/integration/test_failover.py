@@ -125,6 +125,12 @@ class FailoverTest(MovingTest):
         return time.monotonic() - at, granted
 
     def test_asleep_for_longer_than_its_lease(self):
+        """Whether it tries to write before it hears of the others is a matter of luck."""
+        self.assertTrue(any(self.sleep_and_wake() for _ in range(3)),
+                        "nothing was tried, so nothing was shown")
+
+    def sleep_and_wake(self):
+        """Returns the number of its writes that were refused."""
         cluster = self.open_calm()
         before = self.spent()
         load = self.start_load()
@@ -154,8 +160,8 @@ class FailoverTest(MovingTest):
              written))
         self.assertLess(took_s, TTL_S + 1.0 + self.slack_s())
         self.assertLess(moved_s, 0.5 + self.slack_s())
-        self.assertGreater(status["writes_fenced"], 0, "nothing was tried, so nothing was shown")
         self.close_cluster()
+        return status["writes_fenced"]
 
     def test_cut_off_from_redis_only(self):
         """Routers still reach it, and believe the map, not the node."""
