@@ -13,7 +13,7 @@ import subprocess
 import time
 
 from harness import SLOW, SNAPSHOT_S, RpcError, metronome, program, say, wait_for
-from move_tools import (DEGRADED, UNANSWERED, halt, key_of_each_slot, newest_map, node_of,
+from move_tools import (DEGRADED, GRANTED, UNANSWERED, halt, key_of_each_slot, newest_map, node_of,
                         over_bound, owner_list, rebalance, wait_answered, wait_in_map)
 from test_move import BURST, TTL_S, MovingTest
 
@@ -125,8 +125,23 @@ class MoveStepsTest(MovingTest):
             control.call("slots.move", self.slots_of("n2")[:64], "n1", 0)
         wait_answered(self.cluster, self.keys, time.monotonic(), 5)
 
+    def check_bound(self, load):
+        """Whoever was stopped or killed, and at whatever step: no key was granted more than its
+        burst (the plan is strict, so nothing is forgiven), and nothing was answered by an error."""
+        load.stop()
+        self.assertEqual(load.error_codes, {})
+        self.assertEqual(over_bound(load.records, BURST), [])
+        granted = {}
+        for _, _, key, outcome in load.records:
+            granted[key] = granted.get(key, 0) + (outcome == GRANTED)
+        spent = sum(1 for count in granted.values() if count == BURST)
+        self.assertGreater(spent, 50, "too few keys came to their bound")
+        say("of %d takes meanwhile %d by policy; no key beyond its bound, which %d keys came to" %
+            (len(load.records), load.count(DEGRADED), spent))
+
     def test_each_step(self):
         cluster, before = self.open_hooked(nodes=3, node_args=short_lease())
+        load = self.start_load()
         took = {}
         for step in STEPS:
             time.sleep(3.2 * SHORT_S)  # the calm that a takeover needs
@@ -142,6 +157,7 @@ class MoveStepsTest(MovingTest):
             self.check_after(before)
             if len(self.slots_of("n1")) < MOVED_SLOTS:
                 self.give_back()
+        self.check_bound(load)
         say("the owner stopped or was killed and started again at each step of a handover; every "
             "slot answered again after " + ", ".join(
                 "%s, %s: %.2f s" % (step, how, took_s) for (step, how), took_s in took.items()))
@@ -166,6 +182,7 @@ class MoveStepsTest(MovingTest):
     def test_target_at_each_step(self):
         cluster, before = self.open_hooked(nodes=3, node_args=short_lease())
         source, target, took = cluster.nodes[0], cluster.nodes[1], {}
+        load = self.start_load()
         for how in ("stopped", "killed"):
             for step in STEPS:
                 if how == "stopped":
@@ -186,6 +203,7 @@ class MoveStepsTest(MovingTest):
                 wait_for("one owner each", lambda: self.one_owner_each(["n1", "n2", "n3"]), 5)
                 self.check_after(before)
                 self.balance_again()
+        self.check_bound(load)
         self.say_took("the target", took)
         self.close_cluster()
 
