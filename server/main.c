@@ -6,9 +6,9 @@
 
 #include "proto/map.h"
 #include "proto/plan.h"
+#include "proto/store_keys.h"
 #include "runtime/options.h"
 #include "server/io/node.h"
-#include "server/io/store_keys.h"
 
 #define MS UINT64_C(1000000)
 #define S (1000 * MS)

@@ -1,7 +1,7 @@
 /* Operators' requests: show a key, reset it, assign it a plan. */
 #include <assert.h>
 
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
 static struct admin_pending *pending_add(struct shard *shard, const struct shard_event *event,

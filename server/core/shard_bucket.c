@@ -1,7 +1,7 @@
 /* Buckets in memory: found, made, put under other terms, marked dirty, let go. */
 #include <assert.h>
 
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
 struct bucket_sought {

@@ -1,5 +1,5 @@
 /* A slot's records and assignments, as the store had them. */
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
 static bool key_valid(struct bytes key) {

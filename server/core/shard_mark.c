@@ -13,7 +13,7 @@
  */
 #include <assert.h>
 
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
 static uint32_t now_ms(const struct shard *shard) {

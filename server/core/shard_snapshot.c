@@ -11,7 +11,7 @@
  */
 #include <assert.h>
 
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
 void snapshot_hurry(struct shard *shard, struct shard_slot *slot) {

@@ -1,5 +1,5 @@
 /* Callers' takes, peeks and refunds. */
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
 /* Items whose memory is asked for together before the first of them is decided. About as many

@@ -8,9 +8,9 @@
 #include <sys/random.h>
 
 #include "proto/map_codec.h"
+#include "proto/store_keys.h"
 #include "runtime/redis_tls.h"
 #include "server/io/redis_sync.h"
-#include "server/io/store_keys.h"
 
 /* The oldest Redis that has all we use (HSET of many fields, UNLINK-free scripts). */
 #define REDIS_VERSION_MIN 5

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "proto/reader.h"
+#include "proto/store_keys.h"
 #include "server/io/boot.h"
 #include "server/io/redis_sync.h"
-#include "server/io/store_keys.h"
 
 /* Milliseconds to wait for an answer to a connection attempt, and between looks at the lease. */
 #define PROBE_MS 200

@@ -4,10 +4,10 @@
 
 #include "proto/map_codec.h"
 #include "proto/plan_codec.h"
+#include "proto/store_keys.h"
 #include "runtime/redis_link.h"
 #include "server/io/membership.h"
 #include "server/io/scripts.h"
-#include "server/io/store_keys.h"
 
 /* Words of the longest command here. */
 #define WORDS_MAX 16

@@ -5,6 +5,8 @@
 #ifndef SLUICE_SERVER_IO_SCRIPTS_H
 #define SLUICE_SERVER_IO_SCRIPTS_H
 
+#include "proto/store_keys.h"
+
 /* X(name): a script, its text in scripts.c. */
 #define SCRIPTS(X)                                                                                 \
     X(RAISE_FENCE) /* fence, holder; epoch, fence held or 0, holder -> new fence, or "FENCED" */   \
@@ -27,10 +29,5 @@ enum script {
 #define SCRIPT_COUNT (SCRIPT_REPLACE + 1)
 
 const char *script_text(enum script script);
-
-/* A fence is epoch * FENCE_RAISES + raises within the epoch: a shard that was given its slots by an
- * older map can never raise it above one that got them by a newer. Doubles hold it exactly up to
- * epoch 2^33. */
-#define FENCE_RAISES 1048576
 
 #endif

@@ -2,10 +2,10 @@
 #ifndef SLUICE_SERVER_IO_STORE_IMPL_H
 #define SLUICE_SERVER_IO_STORE_IMPL_H
 
+#include "proto/store_keys.h"
 #include "server/io/redis_hint.h"
 #include "server/io/scripts.h"
 #include "server/io/store.h"
-#include "server/io/store_keys.h"
 
 /* Scripts that a shard's store uses, and the size of a SHA-1 in hexadecimal. */
 #define STORE_SCRIPTS 4

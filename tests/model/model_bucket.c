@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 #include "tests/model/model.h"
 
 #define MS UINT64_C(1000000)

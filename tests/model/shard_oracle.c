@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 
 #define SECOND UINT64_C(1000000000)
 

@@ -6,7 +6,7 @@
 #include "proto/plan_codec.h"
 #include "proto/record.h"
 #include "proto/slot.h"
-#include "server/io/store_keys.h"
+#include "proto/store_keys.h"
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/world.h"

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "proto/bucket.h"
 #include "router/core/router.h"
 #include "runtime/clock.h"
-#include "server/core/bucket.h"
 #include "server/core/handover.h"
 #include "server/core/ownership.h"
 #include "server/core/shard_state.h"

@@ -4,7 +4,7 @@
 
 #include "bench/bound.h"
 #include "bench/key_choice.h"
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 
 #define MS UINT64_C(1000000)
 #define S UINT64_C(1000000000)

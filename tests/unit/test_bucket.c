@@ -1,5 +1,5 @@
 /* The bucket's arithmetic at its edges; tests/model walks the rest at random. */
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 #include "tests/unit/cmocka_all.h"
 
 #define MS UINT64_C(1000000)

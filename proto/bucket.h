@@ -16,8 +16,8 @@
  *     nothing is lost to rounding
  * docs/decisions/0001 tells why whole nanoseconds are not enough.
  */
-#ifndef SLUICE_SERVER_CORE_BUCKET_H
-#define SLUICE_SERVER_CORE_BUCKET_H
+#ifndef SLUICE_PROTO_BUCKET_H
+#define SLUICE_PROTO_BUCKET_H
 
 #include "proto/limit.h"
 #include "proto/take.h"

@@ -1,9 +1,9 @@
 /*
- * The names of our keys in Redis. All keys of a slot share the hash tag {<slot>}, all of the
- * cluster {cluster}: each group lives on one master of a Redis Cluster.
+ * The names of our keys in Redis, and what a fence is. All keys of a slot share the hash tag
+ * {<slot>}, all of the cluster {cluster}: each group lives on one master of a Redis Cluster.
  */
-#ifndef SLUICE_SERVER_IO_STORE_KEYS_H
-#define SLUICE_SERVER_IO_STORE_KEYS_H
+#ifndef SLUICE_PROTO_STORE_KEYS_H
+#define SLUICE_PROTO_STORE_KEYS_H
 
 #include <stdio.h>
 
@@ -13,6 +13,11 @@
 /* Bytes of the configurable prefix, and of any key with it, zero included. */
 #define KEY_PREFIX_BYTES_MAX 64
 #define STORE_KEY_BYTES_MAX (KEY_PREFIX_BYTES_MAX + NAME_BYTES_MAX + 32)
+
+/* A fence is epoch * FENCE_RAISES + raises within the epoch: a shard that was given its slots by an
+ * older map can never raise it above one that got them by a newer. Doubles hold it exactly up to
+ * epoch 2^33. */
+#define FENCE_RAISES 1048576
 
 typedef char store_key[STORE_KEY_BYTES_MAX];
 

@@ -1,4 +1,4 @@
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 
 typedef unsigned __int128 uint128;
 
