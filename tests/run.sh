@@ -8,7 +8,7 @@
 #   --soak           the long forms: five million takes, ten times the model steps
 #   --coverage       instead of all this: what the tests reach, by file (docs/testing.md)
 #   --valgrind       instead of all this: every unit test and a life of a cluster under memcheck
-#   --jobs N         compile with N jobs (default: processors)
+#   --jobs N         compile with N jobs and run N tests at once (default: processors)
 #   --no-install     leave packages alone
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -121,14 +121,15 @@ unit_and_model() { # unit_and_model PRESET [COMMAND PREFIX...]
     local preset=$1
     shift
     counted "$preset unit and model" tally_ctest '$^' "$@" ctest --test-dir "build/$preset" \
-        --output-on-failure --no-tests=ignore ${only:+--tests-regex "$only"}
+        --parallel "$jobs" --output-on-failure --no-tests=ignore ${only:+--tests-regex "$only"}
 }
 
 integration() { # integration PRESET ARGS...
     local preset=$1
     shift
     counted "$preset integration" tally_integration '^( |ok|skip)' /usr/bin/python3 -u \
-        tests/integration/run.py --bin "build/$preset/bin" ${only:+--only "$only"} "$@"
+        tests/integration/run.py --bin "build/$preset/bin" \
+        --jobs $((jobs + 1)) ${only:+--only "$only"} "$@"
 }
 
 tidy() {

@@ -130,13 +130,21 @@ def metronome():
 
 # --- ports ---
 
+PORTS = range(10000, 31000)  # below those that the system gives to clients
+
 _given = set()
 
 
+def lane_of(ports):
+    """This process's share of the ports, where several run tests at once (run.py --jobs)."""
+    lane, lanes = (int(word) for word in os.environ.get("SLUICE_TEST_LANE", "0/1").split("/"))
+    return ports[lane * len(ports) // lanes:(lane + 1) * len(ports) // lanes]
+
+
 def free_ports(count=1):
-    """The first of `count` free ports in a row, below the range the system gives to clients."""
+    """The first of `count` free ports in a row."""
     for _ in range(200):
-        first = random.randrange(10000, 31000)
+        first = random.choice(lane_of(PORTS)[:-count])
         row = range(first, first + count)
         if any(port in _given for port in row):
             continue
