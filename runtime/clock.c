@@ -60,8 +60,11 @@ bool clock_sample_add(struct cluster_clock *clock, const struct clock_sample *sa
     if (sample->after_ns < sample->before_ns || sample->after_ns > INT64_MAX ||
         sample->store_ns > INT64_MAX)
         return false;
+    /* Nobody has read it yet: the best of a node's first samples sets it, or a slow first one would
+     * have to be slewed away for minutes. */
+    bool unread = clock->newest_ns == 0;
     /* Time up to now counts toward the old target, or a new one would be reached with a jump. */
-    if (clock->set)
+    if (!unread)
         clock_slew(clock, sample->after_ns);
 
     clock->window[clock->sample_count % CLOCK_WINDOW] = *sample;
@@ -70,7 +73,7 @@ bool clock_sample_add(struct cluster_clock *clock, const struct clock_sample *sa
     uint64_t half_trip_ns = sample_trip_ns(best) / 2;
     clock->target_offset_ns = (int64_t)best->store_ns - (int64_t)(best->before_ns + half_trip_ns);
     clock->error_ns = sample_trip_ns(best) - half_trip_ns;
-    if (!clock->set) {
+    if (unread) {
         clock->set = true;
         clock->offset_ns = clock->target_offset_ns;
         clock->slewed_at_ns = sample->after_ns;

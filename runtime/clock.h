@@ -3,8 +3,9 @@
  *
  * Pure but for clock_monotonic_ns. The caller measures: it notes monotonic time before and after
  * asking the store, and feeds the three readings in. Of CLOCK_WINDOW samples the one with the
- * shortest round trip counts. The offset then moves toward it by at most CLOCK_SLEW_PPM, so that
- * time never runs backward and never jumps, except for the first sample, which sets it.
+ * shortest round trip counts. It sets the offset until the clock is first read. From then on the
+ * offset moves toward it by at most CLOCK_SLEW_PPM, so that time never runs backward and never
+ * jumps.
  *
  * Guarantee: clock_now_ns(c, t) >= clock_now_ns(c, s) for t >= s, whatever samples came between.
  * Error of a reading: at most half the best round trip, plus what is still to be slewed.

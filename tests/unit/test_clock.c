@@ -38,6 +38,17 @@ static void the_first_sample_sets_the_clock(void **state) {
     assert_true(clock_error_ns(&clock) == MS);
 }
 
+/* A node measures before it reads, and its first question may have been a slow one. */
+static void until_it_is_read_the_best_sample_sets_it(void **state) {
+    struct cluster_clock clock;
+    clock_init(&clock);
+    sample(&clock, 10 * S, 200 * MS, 0, 0);
+    sample(&clock, 11 * S, 2 * MS, 0, 50);
+    sample(&clock, 12 * S, 20 * MS, 0, 0);
+    assert_true(clock_now_ns(&clock, 13 * S) == EPOCH + 13 * S);
+    assert_true(clock_error_ns(&clock) == MS);
+}
+
 static void a_reading_is_off_by_half_a_trip_at_most(void **state) {
     for (uint64_t share = 0; share <= 100; share += 10) {
         struct cluster_clock clock;
@@ -85,6 +96,7 @@ static void a_shift_is_slewed_in_either_direction(void **state) {
         struct cluster_clock clock;
         clock_init(&clock);
         sample(&clock, 0, 0, 0, 50);
+        clock_now_ns(&clock, 0);
         uint64_t t = shift(&clock, 10 * S, shifts[i]);
         uint64_t before = clock_now_ns(&clock, t);
         assert_in_range(before - EPOCH, t - 100, t + 100); /* no jump */
@@ -102,6 +114,7 @@ static void time_that_nobody_read_is_no_credit_for_a_jump(void **state) {
     struct cluster_clock clock;
     clock_init(&clock);
     sample(&clock, 0, 0, 0, 50);
+    clock_now_ns(&clock, 0);
     uint64_t t = shift(&clock, 1000000 * S, 100 * (int64_t)MS); /* 11 days later */
     uint64_t now = clock_now_ns(&clock, t);
     assert_in_range(now - EPOCH, t - 100, t + 100);
@@ -111,6 +124,7 @@ static void readings_a_nanosecond_apart_slew_as_well(void **state) {
     struct cluster_clock clock;
     clock_init(&clock);
     sample(&clock, 0, 0, 0, 50);
+    clock_now_ns(&clock, 0);
     uint64_t t = shift(&clock, S, 1000000);
     uint64_t end = t + 1000000;
     for (; t < end; t += 7)
@@ -142,6 +156,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(monotonic_time_does_not_run_backward),
         cmocka_unit_test(the_first_sample_sets_the_clock),
+        cmocka_unit_test(until_it_is_read_the_best_sample_sets_it),
         cmocka_unit_test(a_reading_is_off_by_half_a_trip_at_most),
         cmocka_unit_test(of_the_window_the_shortest_trip_counts),
         cmocka_unit_test(a_senseless_sample_is_refused),
