@@ -20,7 +20,7 @@ static bool slots_init(struct shard *shard) {
     struct memory *memory = &shard->options.memory;
     uint32_t count = shard->options.slot_count;
     shard->slots = memory->get(memory->ctx, count * sizeof shard->slots[0]);
-    shard->queue_links = memory->get(memory->ctx, 5 * count * sizeof shard->queue_links[0]);
+    shard->queue_links = memory->get(memory->ctx, 6 * count * sizeof shard->queue_links[0]);
     if (shard->slots == NULL || shard->queue_links == NULL) {
         return false;
     }
@@ -29,6 +29,7 @@ static bool slots_init(struct shard *shard) {
     slot_queue_init(&shard->starting, shard->queue_links + 2 * count, count);
     slot_queue_init(&shard->reclaim, shard->queue_links + 3 * count, count);
     slot_queue_init(&shard->loading, shard->queue_links + 4 * count, count);
+    slot_queue_init(&shard->rereading, shard->queue_links + 5 * count, count);
     return true;
 }
 
@@ -102,7 +103,7 @@ void shard_destroy(struct shard *shard) {
         memory.put(memory.ctx, shard->slots, count * sizeof shard->slots[0]);
     }
     if (shard->queue_links != NULL) {
-        memory.put(memory.ctx, shard->queue_links, 5 * count * sizeof shard->queue_links[0]);
+        memory.put(memory.ctx, shard->queue_links, 6 * count * sizeof shard->queue_links[0]);
     }
     held_fini(shard);
     marks_fini(&shard->marks, &shard->options.memory);
@@ -206,6 +207,7 @@ static uint64_t wake_at(const struct shard *shard) {
         shard->store_up && !shard->stopping &&
         ((shard->fencing_count < SHARD_FENCING_MAX && !slot_queue_empty(&shard->starting)) ||
          (shard->streaming_count < SHARD_LOADING_MAX && !slot_queue_empty(&shard->loading)) ||
+         (shard->rereading_count == 0 && !slot_queue_empty(&shard->rereading)) ||
          shard->unsent_count > 0);
     if (can_start || (shard->store_up && shard->rewrite_count > 0) ||
         !slot_queue_empty(&shard->reclaim) ||

@@ -53,8 +53,10 @@ static bool load_unreadable(struct shard *shard, struct shard_slot *slot, uint64
 static bool load_bucket(struct shard *shard, struct shard_slot *slot,
                         const struct shard_stored_pair *pair) {
     uint64_t hash = key_hash(pair->key);
-    if (bucket_find(shard, slot, hash, pair->key) != 0) {
-        return true; /* a page may come twice */
+    uint32_t ref = bucket_find(shard, slot, hash, pair->key);
+    if (ref != 0) { /* a page may come twice */
+        resident_at(&shard->arena, ref)->state |= RESIDENT_STORED;
+        return true;
     }
     struct record record;
     struct fault fault = {.code = CODE_OK};
@@ -97,6 +99,42 @@ bool load_buckets(struct shard *shard, struct shard_slot *slot,
         }
     }
     return true;
+}
+
+/* The bucket is full: the slot has no other. */
+static void load_leftover(struct shard *shard, struct shard_slot *slot,
+                          const struct shard_stored_pair *pair) {
+    uint64_t hash = key_hash(pair->key);
+    uint32_t ref = bucket_find(shard, slot, hash, pair->key);
+    if (ref != 0) {
+        resident_at(&shard->arena, ref)->state |= RESIDENT_STORED;
+        return;
+    }
+    struct record record;
+    struct fault fault = {.code = CODE_OK};
+    uint16_t term = record_read(pair->value, &record, &fault) == CODE_OK
+                        ? record_term(shard, &record)
+                        : TERM_NONE;
+    if (term == TERM_NONE) {
+        return; /* nobody of us wrote it, or no room: it stays until the next load */
+    }
+    const struct tat full[LIMITS_PER_PLAN_MAX] = {0};
+    uint32_t limit_count = term_set_at(&shard->terms, term)->terms.limit_count;
+    ref = bucket_add(shard, slot, hash, pair->key, term, limit_count, full, RESIDENT_STORED);
+    if (ref == 0) {
+        term_set_release(&shard->terms, term);
+        return;
+    }
+    bucket_mark_dirty(shard, slot, ref); /* which deletes its record */
+}
+
+void load_leftovers(struct shard *shard, struct shard_slot *slot,
+                    const struct shard_stored_pair *pairs, uint32_t count) {
+    for (uint32_t i = 0; i < count && slot_complete(slot); i++) {
+        if (key_valid(pairs[i].key)) {
+            load_leftover(shard, slot, &pairs[i]);
+        }
+    }
 }
 
 static bool load_key(struct shard *shard, struct shard_slot *slot,

@@ -36,6 +36,7 @@ static void slot_move(struct shard *shard, struct shard_slot *slot, enum slot_st
     shard->fencing_count -= slot->state == SLOT_FENCING;
     shard->fencing_count += to == SLOT_FENCING;
     shard->streaming_count -= slot->streaming;
+    shard->rereading_count -= slot->streaming && slot->state == SLOT_SERVING;
     slot->streaming = false;
     shard->counters.slots_serving -= slot->state == SLOT_SERVING;
     shard->counters.slots_serving += to == SLOT_SERVING;
@@ -77,6 +78,7 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
     }
     slot->discard = true;
     slot->refence = false;
+    slot->leftovers = false;
     slot->fence = 0;
     held_fail(shard, slot, slot_refusal(slot), false);
     fetches_fail(shard, slot, slot_refusal(slot));
@@ -165,6 +167,9 @@ void slots_seal(struct shard *shard, const uint8_t *bits, bool reload) {
             snapshot_hurry(shard, slot);
         } else if (!sealed && slot->state == SLOT_SEALED) {
             slot_move(shard, slot, SLOT_SERVING);
+            if (slot->leftovers) {
+                slot_queue_push(&shard->rereading, (uint16_t)i);
+            }
         }
     }
 }
@@ -228,6 +233,20 @@ static bool slot_has_urgent(const struct shard_slot *slot) {
            (slot->refence && slot->assigns > 0);
 }
 
+/* Of a SERVING slot. */
+static void page_reread(struct shard *shard, struct shard_slot *slot,
+                        const struct shard_event *event) {
+    load_leftovers(shard, slot, event->stored.pairs, event->stored.pair_count);
+    slot->cursor = event->stored.cursor;
+    if (slot->cursor == 0) {
+        slot->leftovers = false;
+        slot->streaming = false;
+        shard->streaming_count--;
+        shard->rereading_count--;
+    }
+    slot_ready(shard, slot);
+}
+
 static void page_loaded(struct shard *shard, struct shard_slot *slot,
                         const struct shard_event *event) {
     if (event->stored.status != SHARD_STORED_OK) {
@@ -235,6 +254,10 @@ static void page_loaded(struct shard *shard, struct shard_slot *slot,
          * stays: it is as new as anything in the store. */
         slot->cursor = 0;
         slot_later(shard, slot);
+        return;
+    }
+    if (slot->state == SLOT_SERVING) {
+        page_reread(shard, slot, event);
         return;
     }
     bool taken_in = slot->keys_loaded
@@ -290,7 +313,7 @@ void slot_stored(struct shard *shard, const struct shard_event *event) {
         break;
     case SHARD_OP_LOAD_KEYS:
     case SHARD_OP_LOAD_BUCKETS:
-        if (slot->state == SLOT_LOADING) {
+        if (slot->streaming) {
             page_loaded(shard, slot, event);
         } else {
             slot_ready(shard, slot); /* given away meanwhile: only what it took is to be written */
@@ -311,6 +334,9 @@ void slots_store_lost(struct shard *shard) {
             event.stored.slot.index = (uint16_t)i;
             event.stored.op_id = shard->slots[i].op_id;
             slot_stored(shard, &event);
+        }
+        if (shard->slots[i].streaming) {
+            shard->slots[i].cursor = 0; /* also if its last operation was no page */
         }
         fetches_fail(shard, &shard->slots[i], REASON_STORE_AWAY);
         if (shard->slots[i].waiting.first != 0) {
@@ -337,7 +363,7 @@ static void work_due(struct shard *shard) {
             slot_queue_push(&shard->starting, at);
         } else {
             snapshot_hurry(shard, slot);
-            if (state_starting(slot->state)) {
+            if (state_starting(slot->state) || slot->streaming) {
                 slot_ready(shard, slot);
             }
         }
@@ -395,6 +421,7 @@ void slots_work(struct shard *shard) {
     work_due(shard);
     work_reclaim(shard);
     work_starting(shard);
+    sweep_reread(shard);
 }
 
 static bool slot_has_writes(const struct shard_slot *slot) {
@@ -420,8 +447,9 @@ static void slot_emit(struct shard *shard, struct shard_slot *slot) {
         }
         return;
     }
-    bool page_due = slot->state == SLOT_LOADING && slot->streaming && !shard->stopping;
-    if (slot->state != SLOT_LOADING || (slot_has_urgent(slot) && !(page_due && slot->wrote))) {
+    bool page_due = slot->streaming && !shard->stopping;
+    bool writes = slot->state != SLOT_LOADING || slot_has_urgent(slot);
+    if (writes && !(page_due && slot->wrote)) {
         slot_write(shard, slot);
         slot->wrote = slot->op_id != 0;
     }

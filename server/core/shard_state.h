@@ -2,8 +2,8 @@
  * What a shard is inside, and what its parts (shard_*.c) offer each other. Private to server/core.
  *
  * Slots that have something to do stand in queues: `due` (at a time), `ready` (to emit their next
- * store operation), `starting` (to be fenced), `reclaim` (to have their memory taken back). A step
- * handles its event and then works the queues, each within a bound.
+ * store operation), `starting` (to be fenced), `loading` and `rereading` (to be read), `reclaim`
+ * (to have their memory taken back). A step handles its event and then works the queues, each within a bound.
  */
 #ifndef SLUICE_SERVER_CORE_SHARD_STATE_H
 #define SLUICE_SERVER_CORE_SHARD_STATE_H
@@ -33,7 +33,7 @@ struct shard_slot {
     struct table buckets;
     struct table keys; /* assignments */
     uint64_t fence;
-    uint64_t cursor; /* LOADING: of the next page; RELEASING: of the scan that frees */
+    uint64_t cursor; /* LOADING, rereading: of the next page; RELEASING: of the scan that frees */
     uint64_t due_ns; /* while in the due queue */
     uint64_t takes;  /* decided since it was gained */
     uint32_t op_id;  /* the operation outstanding (ASSIGNs apart), 0: none */
@@ -56,8 +56,9 @@ struct shard_slot {
     bool discard;     /* RELEASING: nothing is to be written any more */
     bool rewrite;     /* its clean buckets are to be written again */
     bool backoff;     /* to wait a while before it is fenced again */
-    bool streaming;   /* LOADING: its pages are being read */
-    bool wrote;       /* LOADING: its last operation was a write, so the next is a page */
+    bool leftovers;   /* the store may have records of keys that memory has not (load_leftovers) */
+    bool streaming;   /* its pages are being read: LOADING, or SERVING and `leftovers` */
+    bool wrote;       /* its last operation was a write, so the next is a page */
     bool refence;     /* a write was given up: it may still come, and is to find a higher fence */
 };
 
@@ -116,8 +117,9 @@ struct shard {
 
     struct shard_slot *slots;
     uint16_t *queue_links;
-    struct slot_queue due, ready, starting, loading, reclaim;
+    struct slot_queue due, ready, starting, loading, rereading, reclaim;
     uint32_t fencing_count, streaming_count;
+    uint32_t rereading_count; /* of those streaming: SERVING */
     uint32_t next_op_id;
     uint32_t outstanding; /* operations, ASSIGNs included */
 
@@ -321,6 +323,9 @@ bool load_keys(struct shard *shard, struct shard_slot *slot, const struct shard_
                uint32_t count);
 bool load_buckets(struct shard *shard, struct shard_slot *slot,
                   const struct shard_stored_pair *pairs, uint32_t count);
+/* A page of a slot that is complete in memory: what only the store has is taken away there. */
+void load_leftovers(struct shard *shard, struct shard_slot *slot,
+                    const struct shard_stored_pair *pairs, uint32_t count);
 
 /* --- shard_fetch.c: keys on demand --------------------------------------------------------- */
 
@@ -395,9 +400,10 @@ void snapshot_hurry(struct shard *shard, struct shard_slot *slot);
 
 void sweep_step(struct shard *shard);
 /* The server has come back as another process, which may have lost what it had acknowledged last:
- * everything is written again. */
+ * everything is written again, and read again for records that had been taken away. */
 void sweep_rewrite_start(struct shard *shard);
 void sweep_rewrite(struct shard *shard);
+void sweep_reread(struct shard *shard);
 
 /* Frees up to `budget` of a dropped slot's pieces; returns what is left of it. The slot is empty
  * if any is. */

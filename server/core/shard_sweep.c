@@ -90,6 +90,17 @@ void sweep_step(struct shard *shard) {
     shard->sweep_at_ns = shard->now_ns + sweep_interval(shard);
 }
 
+static void leftovers_seek(struct shard *shard, struct shard_slot *slot) {
+    if (slot->state != SLOT_SERVING && slot->state != SLOT_SEALED) {
+        return; /* the others are being read, or not this shard's any more */
+    }
+    slot->leftovers = true;
+    slot->cursor = 0;
+    if (slot->state == SLOT_SERVING && !slot->streaming) {
+        slot_queue_push(&shard->rereading, shard_slot_at(shard, slot));
+    }
+}
+
 void sweep_rewrite_start(struct shard *shard) {
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         struct shard_slot *slot = &shard->slots[i];
@@ -97,6 +108,7 @@ void sweep_rewrite_start(struct shard *shard) {
                     (slot->state == SLOT_RELEASING && !slot->discard);
         shard->rewrite_count += held && !slot->rewrite;
         slot->rewrite = slot->rewrite || held;
+        leftovers_seek(shard, slot);
     }
     shard->rewrite_slot = 0;
     shard->rewrite_cursor = 0;
@@ -130,6 +142,23 @@ void sweep_rewrite(struct shard *shard) {
             shard->rewrite_slot = (shard->rewrite_slot + 1) % shard->options.slot_count;
             snapshot_hurry(shard, slot);
             slot_settle(shard, slot);
+        }
+    }
+}
+
+/* One slot at a time: nobody waits for it. */
+void sweep_reread(struct shard *shard) {
+    if (!shard->store_up || shard->stopping) {
+        return;
+    }
+    while (shard->rereading_count == 0 && !slot_queue_empty(&shard->rereading)) {
+        struct shard_slot *slot = &shard->slots[slot_queue_pop(&shard->rereading)];
+        if (slot->state == SLOT_SERVING && slot->leftovers && !slot->streaming) {
+            slot->streaming = true;
+            slot->keys_loaded = true;
+            shard->streaming_count++;
+            shard->rereading_count++;
+            slot_ready(shard, slot);
         }
     }
 }

@@ -221,6 +221,30 @@ static void test_sealed_while_it_is_read(void **state) {
     assert_true(record.tats[0].ns > fixture.now_ns + 8 * HOUR);
 }
 
+/* A page is known by a cursor that the server gave, and another server knows nothing of it: it
+ * would leave records out. So does a server that went away while a write was under way. */
+static void test_pages_begin_anew_on_another_server(void **state) {
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(newest()->kind, SHARD_OP_LOAD_BUCKETS);
+    ask("key-59", 1, "strict");
+    answer_newest(SHARD_STORED_OK);
+    fixture_answer(&fixture, SHARD_STORED_OK); /* the first page, with a cursor for the next */
+    assert_int_equal(newest()->kind, SHARD_OP_WRITE);
+    fixture_store(&fixture, false, false);
+    fixture_store(&fixture, true, true);
+    for (uint32_t i = 0; i < 20; i++) {
+        if (fixture.held_count > 0 && newest()->kind == SHARD_OP_LOAD_BUCKETS) {
+            break;
+        }
+        fixture_pass(&fixture, 200 * MS);
+        if (fixture.held_count > 0 && newest()->kind != SHARD_OP_LOAD_BUCKETS) {
+            fixture_answer(&fixture, SHARD_STORED_OK);
+        }
+    }
+    assert_int_equal(newest()->kind, SHARD_OP_LOAD_BUCKETS);
+    assert_int_equal(newest()->cursor, 0);
+}
+
 static void test_keys_on_demand_are_bounded(void **state) {
     char key[32];
     for (uint32_t i = 0; i < SHARD_FETCHES_MAX; i++) {
@@ -244,12 +268,18 @@ static void test_keys_on_demand_are_bounded(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_loading, close_any)
     const struct CMUnitTest tests[] = {
-        TEST(test_a_key_is_read_when_it_is_asked_for), TEST(test_a_key_that_is_not_stored),
-        TEST(test_the_assignment_comes_with_it),       TEST(test_strict_waits_for_its_mark_as_well),
-        TEST(test_writes_and_pages_take_turns),        TEST(test_an_answer_that_does_not_come),
-        TEST(test_the_slot_goes_before_the_answer),    TEST(test_given_away_while_it_is_read),
-        TEST(test_stopped_while_it_is_read),           TEST(test_sealed_while_it_is_read),
+        TEST(test_a_key_is_read_when_it_is_asked_for),
+        TEST(test_a_key_that_is_not_stored),
+        TEST(test_the_assignment_comes_with_it),
+        TEST(test_strict_waits_for_its_mark_as_well),
+        TEST(test_writes_and_pages_take_turns),
+        TEST(test_an_answer_that_does_not_come),
+        TEST(test_the_slot_goes_before_the_answer),
+        TEST(test_given_away_while_it_is_read),
+        TEST(test_stopped_while_it_is_read),
+        TEST(test_sealed_while_it_is_read),
         TEST(test_keys_on_demand_are_bounded),
+        TEST(test_pages_begin_anew_on_another_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -213,6 +213,85 @@ static void test_a_restarted_server_gets_everything_again(void **state) {
     assert_int_equal(fixture_records(&fixture), 2000);
 }
 
+/* What was taken away is back with a server that has lost the tail of its file. */
+static void test_a_restarted_server_brings_removed_records_back(void **state) {
+    struct record old = {.plan = bytes_of_text("default"), .generation = 1, .tat_count = 1};
+    char key[32];
+    take_many(0, 50, 10);
+    fixture_pass(&fixture, 5 * SECOND);
+    assert_int_equal(fixture_records(&fixture), 0);
+    assert_int_equal(counters()->buckets, 0);
+    fixture_store(&fixture, false, false);
+    /* One was reset while it was empty: its record says so still. */
+    old.tats[0].ns = fixture.now_ns + SECOND;
+    for (uint32_t i = 0; i < 50; i++) {
+        snprintf(key, sizeof key, "key-%u", i);
+        fixture_put_record(&fixture, key, &old);
+    }
+    fixture_pass(&fixture, 5 * SECOND);
+    fixture_store(&fixture, true, true);
+    assert_int_equal(fixture_take(&fixture, "key-8", 20, NULL).remaining_tokens, 0);
+    fixture_pass(&fixture, SECOND);
+    assert_int_equal(fixture_records(&fixture), 1); /* key-8's, which has been taken since */
+    fixture_pass(&fixture, 5 * SECOND);
+    assert_int_equal(fixture_records(&fixture), 0);
+    assert_int_equal(counters()->buckets, 0);
+    assert_true(fixture_pass(&fixture, 100 * SECOND) <= 101); /* at rest */
+}
+
+/* It is in memory again when the page comes that has it, and full before it is ever written. */
+static void test_a_record_that_is_back_beside_a_new_bucket(void **state) {
+    struct record old = {.plan = bytes_of_text("default"), .generation = 1, .tat_count = 1};
+    fixture_store(&fixture, false, false);
+    fixture_put_record(&fixture, "a", &old);
+    fixture.hold = true;
+    fixture_store(&fixture, true, true);
+    for (uint32_t i = 0; i < 20 && counters()->buckets == 0; i++) {
+        const struct held_op *op = &fixture.held[0];
+        if (op->kind == SHARD_OP_LOAD_BUCKETS &&
+            op->slot.index == fixture_slot(&fixture, "a").index) {
+            fixture_inline(&fixture, "a", 1, (struct limit){1000, SECOND, 10}); /* for 1 ms */
+        }
+        fixture_answer(&fixture, SHARD_STORED_OK);
+    }
+    assert_int_equal(counters()->buckets, 1);
+    fixture.hold = false;
+    fixture_answer_all(&fixture);
+    fixture_pass(&fixture, 2 * SECOND);
+    assert_int_equal(counters()->buckets, 0);
+    assert_int_equal(fixture_records(&fixture), 0);
+}
+
+/* The slot is sealed, or the server goes once more, while it is being read again. */
+static void test_reading_again_is_begun_again(void **state) {
+    struct record old = {.plan = bytes_of_text("default"), .generation = 1, .tat_count = 1};
+    uint8_t all[SLOTS_MAX / 8], none[SLOTS_MAX / 8] = {0};
+    struct shard_event event = {.kind = SHARD_EVENT_SEAL};
+    char key[32];
+    memset(all, 0xff, sizeof all);
+    fixture_store(&fixture, false, false);
+    for (uint32_t i = 0; i < 200; i++) {
+        snprintf(key, sizeof key, "key-%u", i);
+        fixture_put_record(&fixture, key, &old);
+    }
+    fixture.hold = true;
+    fixture_store(&fixture, true, true);
+    fixture_answer(&fixture, SHARD_STORED_OK); /* one page */
+    fixture_store(&fixture, false, false);
+    fixture_store(&fixture, true, true);
+    event.seal.slots = all;
+    fixture_step(&fixture, &event);
+    fixture_answer_all(&fixture);
+    fixture.hold = false;
+    fixture_pass(&fixture, SECOND);
+    assert_true(fixture.update.sealed);
+    event = (struct shard_event){.kind = SHARD_EVENT_SEAL};
+    event.seal.slots = none;
+    fixture_step(&fixture, &event);
+    fixture_pass(&fixture, 2 * SECOND);
+    assert_int_equal(fixture_records(&fixture), 0);
+}
+
 static void test_full_buckets_leave_memory_and_store(void **state) {
     take_many(0, 50, 10);
     fixture_pass(&fixture, 500 * MS);
@@ -366,6 +445,9 @@ int main(void) {
         TEST(test_a_failed_write_is_written_again, open_usual),
         TEST(test_store_away_and_back, open_usual),
         TEST(test_a_restarted_server_gets_everything_again, open_usual),
+        TEST(test_a_restarted_server_brings_removed_records_back, open_usual),
+        TEST(test_a_record_that_is_back_beside_a_new_bucket, open_usual),
+        TEST(test_reading_again_is_begun_again, open_usual),
         TEST(test_full_buckets_leave_memory_and_store, open_usual),
         TEST(test_taken_while_its_delete_is_outstanding, open_usual),
         TEST(test_deleted_then_full_again_needs_no_second_delete, open_usual),
