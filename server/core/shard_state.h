@@ -3,7 +3,8 @@
  *
  * Slots that have something to do stand in queues: `due` (at a time), `ready` (to emit their next
  * store operation), `starting` (to be fenced), `loading` and `rereading` (to be read), `reclaim`
- * (to have their memory taken back). A step handles its event and then works the queues, each within a bound.
+ * (to have their memory taken back). A step handles its event and then works the queues, each
+ * within a bound.
  */
 #ifndef SLUICE_SERVER_CORE_SHARD_STATE_H
 #define SLUICE_SERVER_CORE_SHARD_STATE_H

@@ -36,6 +36,13 @@
 void checks_begin(void);
 void checks_end(void);
 
+/* A verb as the trace names it. */
+static inline const char *verb_text(enum verb verb) {
+    static const char *const texts[] = {
+        [VERB_TAKE] = "take", [VERB_PEEK] = "peek", [VERB_REFUND] = "refund"};
+    return texts[verb];
+}
+
 /* --- what clients tell --------------------------------------------------------------------- */
 
 struct check_answer {
@@ -63,8 +70,14 @@ void check_disturbed(bool disturbed);
 /* Since when; 0: all is calm. */
 uint64_t check_disturbed_since(void);
 uint64_t check_calm_since(void);
-/* Clocks may be wrong by so much more from now on. */
+/* Clocks may be wrong by so much more from now on: by the weather of the run; by a jump, which no
+ * node can know of. */
 void check_clock_slack(uint64_t ns);
+void check_clock_jump(uint64_t ns);
+/* A node reads its clock: it is as exact as the node itself says. */
+struct cluster_clock;
+void check_clock_read(const struct cluster_clock *clock, uint64_t now_ns);
+/* What two nodes may be wrong by: it widens their promises. */
 uint64_t check_clock_bound(void);
 
 /* --- between the checkers ------------------------------------------------------------------ */

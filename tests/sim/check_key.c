@@ -7,6 +7,7 @@
 #include "proto/record.h"
 #include "proto/slot.h"
 #include "proto/store_keys.h"
+#include "runtime/clock.h"
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/world.h"
@@ -61,7 +62,12 @@ static struct key_model models[KEYS_OF_RUN_MAX];
  * adds until it is measured again. */
 #define CLOCK_SLACK_NS (20 * MS)
 
-static uint64_t disturbed_since_ns, calm_since_ns, clock_slack_ns = CLOCK_SLACK_NS;
+/* A node's clock drifts from the store's by 200 ppm at most, for as long as it does not reach it.
+ */
+#define CLOCK_DRIFT_NS (5 * MS)
+
+static uint64_t clock_usual_ns = CLOCK_SLACK_NS, clock_jumps_ns;
+static uint64_t disturbed_since_ns, calm_since_ns;
 
 /* --- weather ------------------------------------------------------------------------------- */
 
@@ -83,11 +89,28 @@ uint64_t check_calm_since(void) {
 }
 
 void check_clock_slack(uint64_t ns) {
-    clock_slack_ns += ns;
+    clock_usual_ns += ns;
+}
+
+void check_clock_jump(uint64_t ns) {
+    clock_jumps_ns += ns;
 }
 
 uint64_t check_clock_bound(void) {
-    return clock_slack_ns;
+    return clock_usual_ns + clock_jumps_ns;
+}
+
+void check_clock_read(const struct cluster_clock *clock, uint64_t now_ns) {
+    uint64_t true_ns = store_clock(), stated_ns = clock_error_ns(clock);
+    uint64_t wrong_ns = now_ns > true_ns ? now_ns - true_ns : true_ns - now_ns;
+    if (wrong_ns > stated_ns + CLOCK_DRIFT_NS + clock_jumps_ns) {
+        sim_fail("clock", "%s: cluster time is wrong by %" PRIu64 " us, and said to be by %" PRIu64,
+                 process_current()->name, wrong_ns / US, stated_ns / US);
+    }
+    /* What is still to be slewed was an error that was stated before, or a jump. */
+    if (clock->error_ns + CLOCK_DRIFT_NS > clock_usual_ns) {
+        clock_usual_ns = clock->error_ns + CLOCK_DRIFT_NS;
+    }
 }
 
 /* --- models -------------------------------------------------------------------------------- */
@@ -121,18 +144,28 @@ static parts most(parts a, parts b) {
     return a > b ? a : b;
 }
 
+/* Tokens that the bucket can lack under one of its limits. A former owner whose clock was ahead
+ * leaves a debt of rate * error, which an owner keeps as tokens when the plan changes. */
+static uint64_t debt_of(const struct key_model *model, uint32_t limit_at, uint64_t now_ns) {
+    const struct limit *limit = &model->terms.limits[limit_at];
+    parts now = at(limit, now_ns), high = model->high[limit_at];
+    uint64_t debt = high > now ? (uint64_t)((high - now) / limit->period_ns) + 1 : 0;
+    uint64_t usual = limit->burst_tokens + DEBT_TOKENS_MAX;
+    return debt > usual ? debt : usual;
+}
+
 /* Which terms were in force when is the owner's business, and when a bucket is put under others:
  * the account starts over, with nothing that must have been counted and all that can have been. */
 static void terms_change(struct key_model *model, const struct terms *terms, uint64_t now_ns) {
-    uint64_t burst = 0;
+    uint64_t most_tokens = 0;
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
-        uint64_t tokens = model->terms.limits[i].burst_tokens + DEBT_TOKENS_MAX;
-        burst = tokens > burst ? tokens : burst;
+        uint64_t tokens = debt_of(model, i, now_ns);
+        most_tokens = tokens > most_tokens ? tokens : most_tokens;
     }
     for (uint32_t i = 0; i < terms->limit_count; i++) {
         const struct limit *limit = &terms->limits[i];
         model->low[i] = model->base[i] = 0;
-        model->high[i] = at(limit, now_ns) + (parts)burst * limit->period_ns;
+        model->high[i] = at(limit, now_ns) + (parts)most_tokens * limit->period_ns;
     }
     model->terms = *terms;
     model->past_count = model->grant_count = 0;
@@ -300,7 +333,7 @@ static void grant_add(struct key_model *model, uint64_t at_ns, uint64_t cost) {
 static void strict_bound(struct key_model *model, const struct check_decision *decision) {
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
         const struct limit *limit = &model->terms.limits[i];
-        parts room = (parts)limit->burst_tokens * limit->period_ns + at(limit, clock_slack_ns);
+        parts room = (parts)limit->burst_tokens * limit->period_ns + at(limit, check_clock_bound());
         parts full_at = model->base[i];
         for (uint32_t j = 0; j < model->grant_count; j++) {
             parts now = at(limit, model->grants[j].at_ns);
@@ -321,8 +354,9 @@ static void mark_look(const struct key_model *model, const char *when) {
     }
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
         const struct limit *limit = &model->terms.limits[i];
-        parts full = at(limit, store_clock() + clock_slack_ns);
-        parts slack = at(limit, clock_slack_ns); /* a former owner's clock may have been ahead */
+        parts full = at(limit, store_clock() + check_clock_bound());
+        parts slack =
+            at(limit, check_clock_bound()); /* a former owner's clock may have been ahead */
         if (stored[i] + slack < model->low[i] && model->low[i] > full) {
             sim_fail("mark",
                      "%s: %s the mark is %" PRIu64 " tokens (%" PRIu64
@@ -423,10 +457,27 @@ static uint64_t safe_until(const struct key_model *model, bool whole) {
     return until_ns > window_ns ? until_ns - window_ns : 0;
 }
 
+/* The least that the store must have counted: it holds the bucket as it was at `until_ns` or at
+ * any time since, and refunds have made it fuller meanwhile. *safe: as it was, NULL if unknown. */
+static void safe_low_of(const struct key_model *model, uint64_t until_ns, const struct past **safe,
+                        parts low[LIMITS_PER_PLAN_MAX]) {
+    uint32_t at_past = 0;
+    while (at_past < model->past_count && model->past[at_past].at_ns <= until_ns) {
+        at_past++;
+    }
+    *safe = at_past > 0 ? &model->past[at_past - 1] : NULL;
+    for (uint32_t i = 0; i < model->terms.limit_count && *safe != NULL; i++) {
+        low[i] = (*safe)->low[i];
+        for (uint32_t later = at_past; later < model->past_count; later++) {
+            low[i] = model->past[later].low[i] < low[i] ? model->past[later].low[i] : low[i];
+        }
+    }
+}
+
 static void reloaded(struct key_model *model, bool whole) {
     parts stored[LIMITS_PER_PLAN_MAX];
     if (!stored_read(model, stored)) {
-        terms_change(model, &model->terms, store_clock() + clock_slack_ns);
+        terms_change(model, &model->terms, store_clock() + check_clock_bound());
         return;
     }
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
@@ -436,17 +487,15 @@ static void reloaded(struct key_model *model, bool whole) {
         mark_look(model, "when a new owner reads it");
         return;
     }
-    uint64_t until_ns = safe_until(model, whole);
     const struct past *safe = NULL;
-    for (uint32_t i = 0; i < model->past_count && model->past[i].at_ns <= until_ns; i++) {
-        safe = &model->past[i];
-    }
+    parts safe_low[LIMITS_PER_PLAN_MAX] = {0};
+    safe_low_of(model, safe_until(model, whole), &safe, safe_low);
     bool forgotten = false;
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
         const struct limit *limit = &model->terms.limits[i];
-        parts full = at(limit, store_clock() + clock_slack_ns);
-        if (safe != NULL && safe->low[i] > full && stored[i] < safe->low[i]) {
-            parts missing = (safe->low[i] - most(stored[i], full)) / limit->period_ns;
+        parts full = at(limit, store_clock() + check_clock_bound());
+        if (safe != NULL && safe_low[i] > full && stored[i] < safe_low[i]) {
+            parts missing = (safe_low[i] - most(stored[i], full)) / limit->period_ns;
             sim_fail("forgotten",
                      "%s: the store lacks %" PRIu64 " tokens that were granted more than %" PRIu64
                      " ms ago",

@@ -120,6 +120,7 @@ uint64_t __wrap_clock_now_ns(struct cluster_clock *clock, uint64_t monotonic_ns)
 
 uint64_t __wrap_clock_now_ns(struct cluster_clock *clock, uint64_t monotonic_ns) {
     uint64_t now_ns = __real_clock_now_ns(clock, monotonic_ns);
+    check_clock_read(clock, now_ns);
     return check_planted(PLANT_CLOCK_BACK) ? now_ns - sim_below(STREAM_SYSTEM, 5 * MS) : now_ns;
 }
 
@@ -197,8 +198,8 @@ static void decision_look(const struct shard_seen *seen, const struct check_aske
                                       .process = seen->process,
                                       .zombie = seen->fences[slot] < newest && by != seen->process,
                                       .strict = terms_strict(&from->terms)};
-    sim_trace("%s decides %.*s %" PRIu64 " %s%s", seen->process->name, (int)take->key.size,
-              (const char *)take->key.data, from->cost,
+    sim_trace("%s decides %s %.*s %" PRIu64 " %s%s", seen->process->name, verb_text(take->verb),
+              (int)take->key.size, (const char *)take->key.data, from->cost,
               from->allowed ? held ? "held" : "granted" : "refused",
               decision.zombie ? " (zombie)" : "");
     if (decision.zombie && decision.allowed && decision.verb == VERB_TAKE) {
@@ -368,6 +369,9 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
         if (update->ops[i].kind == SHARD_OP_RAISE_FENCE) {
             seen->raises_again[update->ops[i].slot.index] = update->ops[i].fence != 0;
             sim_cover_many(COVER_FENCE_AGAIN, update->ops[i].fence != 0);
+        } else if (update->ops[i].kind == SHARD_OP_LOAD_BUCKETS) {
+            sim_cover_many(COVER_REREAD,
+                           shard->slots[update->ops[i].slot.index].state == SLOT_SERVING);
         }
     }
     releases_look(seen, update);

@@ -1,6 +1,7 @@
 /* What the store executes: who raises fences, who writes under them, who changes the map. */
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "proto/map_codec.h"
@@ -58,10 +59,35 @@ static void fence_look(const struct store_seen *seen) {
     *slot = (struct slot_seen){.fence = fence, .raised_at_ns = sim_now(), .writer = seen->process};
 }
 
+/* Keys that a line of the trace names at most. */
+#define TRACED_KEYS_MAX 8
+
+/* Which records a write sets (key) and takes away (-key). */
+static void write_trace(const struct store_seen *seen, uint32_t index) {
+    char keys[TRACED_KEYS_MAX * (KEY_BYTES_MAX + 2) + 8] = "";
+    uint64_t sets = seen->script == SCRIPT_WRITE ? number_of(seen->words[1]) : 0;
+    size_t size = 0;
+    uint32_t named = 0;
+    for (uint32_t i = seen->script == SCRIPT_WRITE ? 2 : 1; i < seen->word_count; named++) {
+        if (named == TRACED_KEYS_MAX) {
+            snprintf(keys + size, sizeof keys - size, " ...");
+            break;
+        }
+        bool set = i < 2 + 2 * sets || seen->script == SCRIPT_ASSIGN;
+        size += (size_t)snprintf(keys + size, sizeof keys - size, set ? " %.*s" : " -%.*s",
+                                 (int)seen->words[i].size, (const char *)seen->words[i].data);
+        i += set ? 2 : 1;
+    }
+    sim_trace("store: slot %u %s by %s under %s:%s%s", index,
+              seen->script == SCRIPT_WRITE ? "written" : "assigned", seen->process->name,
+              (const char *)seen->words[0].data, keys, answered_ok(seen) ? "" : " FENCED");
+}
+
 static void write_look(const struct store_seen *seen) {
     uint32_t index = slot_of_key(seen->keys[0]);
     struct slot_seen *slot = &slots[index];
     uint64_t fence = number_of(seen->words[0]), kept;
+    write_trace(seen, index);
     if (world.map_lost) {
         return;
     }

@@ -181,8 +181,8 @@ static void answer_read(struct client *client, const struct asked *asked, struct
         if (!result_read(&reader, &result, &error)) {
             sim_fail("answers", "client %u: a result that cannot be read", client->index);
         }
-        sim_trace("client %u: %u key-%u %" PRIu64 " -> %s, %" PRIu64 " left", client->index,
-                  asked->id, asked->keys[i], asked->costs[i],
+        sim_trace("client %u: %u %s key-%u %" PRIu64 " -> %s, %" PRIu64 " left", client->index,
+                  asked->id, verb_text(asked->verb), asked->keys[i], asked->costs[i],
                   result.code != CODE_OK ? code_text(result.code)
                   : result.allowed       ? "granted"
                                          : "refused",
