@@ -51,6 +51,8 @@ bool code_of_text(struct bytes text, enum code *code);
     X(STOPPING, CODE_UNAVAILABLE, "this node is stopping")                                         \
     X(RECORD_UNREADABLE, CODE_UNAVAILABLE,                                                         \
       "the stored record of this key cannot be read (sluicectl key reset mends it)")               \
+    X(RECORD_NEWER, CODE_UNAVAILABLE,                                                              \
+      "the stored record of this key is of a later version of Sluice (upgrade this node)")         \
     X(MEMORY_FULL, CODE_OVERLOADED, "this shard may hold no more buckets in memory")               \
     X(TERMS_FULL, CODE_OVERLOADED, "this shard holds too many different inline limits")            \
     X(QUEUE_FULL, CODE_OVERLOADED, "too many requests are waiting here")                           \

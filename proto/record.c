@@ -2,90 +2,32 @@
 
 #include <assert.h>
 
-#include "proto/plan_codec.h"
-#include "proto/reader.h"
-#include "proto/writer.h"
-
-static void tat_write(struct writer *writer, const struct tat *tat) {
-    if (tat->part > 0) {
-        write_array(writer, 2);
-        write_uint(writer, tat->ns);
-        write_uint(writer, tat->part);
-    } else {
-        write_uint(writer, tat->ns);
-    }
-}
-
-static bool tat_read(struct reader *reader, struct tat *tat) {
-    uint32_t count;
-    *tat = (struct tat){0};
-    if (read_uint(reader, &tat->ns)) {
-        return tat->ns <= INT64_MAX;
-    }
-    return read_array(reader, &count) && count == 2 && read_uint(reader, &tat->ns) &&
-           read_uint(reader, &tat->part) && tat->ns <= INT64_MAX && tat->part < TOKENS_MAX;
-}
-
 uint32_t record_write(const struct record *record, uint8_t out[RECORD_BYTES_MAX]) {
     struct writer writer = writer_of(out, RECORD_BYTES_MAX);
-    write_array(&writer, 3 + record->tat_count);
-    write_uint(&writer, RECORD_SCHEMA);
-    if (record->is_inline) {
-        limit_write_array(&writer, &record->limit);
-    } else {
-        write_str(&writer, record->plan);
-    }
-    write_uint(&writer, record->generation);
-    for (uint32_t i = 0; i < record->tat_count; i++) {
-        tat_write(&writer, &record->tats[i]);
-    }
+    record_schemas[record_schema_written - 1].write(&writer, record);
     assert(!writer.overflow);
     return writer.size;
-}
-
-static enum code plan_part_read(struct reader *reader, struct record *record, struct fault *fault) {
-    record->is_inline = !read_bytes(reader, &record->plan);
-    if (record->is_inline) {
-        return limit_read_array(reader, &record->limit, "record[1]", fault);
-    }
-    if (!name_valid(record->plan)) {
-        return fault_set(fault, CODE_BAD_REQUEST, "record[1]: not a plan's name");
-    }
-    return CODE_OK;
 }
 
 enum code record_read(struct bytes stored, struct record *record, struct fault *fault) {
     struct reader reader = reader_of(stored);
     memset(record, 0, sizeof *record);
     uint32_t count;
-    uint64_t schema, generation;
-    if (!read_array(&reader, &count) || count < 1 || !read_uint(&reader, &schema)) {
+    if (!read_array(&reader, &count) || count < 1 || !read_uint(&reader, &record->schema)) {
         return fault_set(fault, CODE_BAD_REQUEST, "record: expected [schema, ...], got %s",
                          reader_describe(&reader));
     }
-    if (schema != RECORD_SCHEMA) {
+    if (record_is_newer(record)) {
         return fault_set(fault, CODE_BAD_REQUEST,
-                         "record: schema %llu, this version reads up to %d",
-                         (unsigned long long)schema, RECORD_SCHEMA);
+                         "record: schema %llu, this version reads up to %u: it is too old for "
+                         "this record, upgrade it",
+                         (unsigned long long)record->schema, record_schema_newest);
     }
-    if (count < 4 || count > 3 + LIMITS_PER_PLAN_MAX) {
-        return fault_set(fault, CODE_BAD_REQUEST, "record: %u elements, expected 4 to %d", count,
-                         3 + LIMITS_PER_PLAN_MAX);
+    if (record->schema == 0) {
+        return fault_set(fault, CODE_BAD_REQUEST, "record: there is no schema 0");
     }
-    if (plan_part_read(&reader, record, fault) != CODE_OK) {
+    if (record_schemas[record->schema - 1].read(&reader, count, record, fault) != CODE_OK) {
         return fault->code;
-    }
-    if (!read_uint(&reader, &generation) || generation > UINT32_MAX) {
-        return fault_set(fault, CODE_BAD_REQUEST, "record[2]: expected a generation, got %s",
-                         reader_describe(&reader));
-    }
-    record->generation = (uint32_t)generation;
-    record->tat_count = count - 3;
-    for (uint32_t i = 0; i < record->tat_count; i++) {
-        if (!tat_read(&reader, &record->tats[i])) {
-            return fault_set(fault, CODE_BAD_REQUEST, "record[%u]: expected a time, got %s", 3 + i,
-                             reader_describe(&reader));
-        }
     }
     if (!reader_done(&reader)) {
         return fault_set(fault, CODE_BAD_REQUEST, "record: bytes left over behind it");

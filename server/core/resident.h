@@ -6,6 +6,7 @@
 #define SLUICE_SERVER_CORE_RESIDENT_H
 
 #include "proto/bytes.h"
+#include "proto/error.h"
 #include "proto/limit.h"
 #include "server/core/arena.h"
 
@@ -26,6 +27,7 @@ struct resident {
     uint32_t next;         /* in the slot's dirty, draining or writing list */
     uint16_t term : 13;    /* TERM_NONE: none (unreadable) */
     uint16_t has_mark : 1; /* struct marks has an entry of it */
+    uint16_t newer : 1;    /* unreadable, for a later version wrote it: it stays as it is */
     uint8_t key_size_less_one;
     uint8_t state;
     struct tat tats[]; /* then the key's bytes */
@@ -41,6 +43,11 @@ static inline uint32_t resident_limits(const struct resident *resident) {
 
 static inline bool resident_is_ghost(const struct resident *resident) {
     return resident_limits(resident) == RESIDENT_GHOST;
+}
+
+/* Why nothing can be said of a bucket whose record could not be read. */
+static inline enum reason resident_unreadable_reason(const struct resident *resident) {
+    return resident->newer ? REASON_RECORD_NEWER : REASON_RECORD_UNREADABLE;
 }
 
 static inline struct bytes resident_key(const struct resident *resident) {

@@ -260,6 +260,7 @@ struct shard_admin_reply {
 /* Things that someone should be told, as a log line. */
 enum shard_notice_kind {
     SHARD_NOTICE_UNREADABLE, /* a stored record: key and text say which and why */
+    SHARD_NOTICE_NEWER,      /* the same, and a later version wrote it */
     SHARD_NOTICE_FENCED,     /* a newer owner of the slot exists */
     SHARD_NOTICE_SERVING,    /* all owned slots are being served */
 };

@@ -79,7 +79,7 @@ static void show(struct shard *shard, const struct shard_slot *slot, uint64_t ha
     info->resident = true;
     info->dirty = (resident->state & (RESIDENT_DIRTY | RESIDENT_WRITING)) != 0;
     if ((resident->state & RESIDENT_UNREADABLE) != 0) {
-        reply->reason = REASON_RECORD_UNREADABLE;
+        reply->reason = resident_unreadable_reason(resident);
     } else if (resident->term != TERM_NONE) {
         const struct term *term = term_set_at(&shard->terms, resident->term);
         info->bucket_plan = term->name;
@@ -96,6 +96,9 @@ static enum reason reset(struct shard *shard, struct shard_slot *slot, uint64_t 
         return REASON_NONE; /* full already */
     }
     struct resident *resident = resident_at(&shard->arena, ref);
+    if (resident->newer) {
+        return REASON_RECORD_NEWER; /* not ours to delete: its version knows what it means */
+    }
     bool stored = (resident->state & RESIDENT_STORED) != 0;
     if (stored && !shard->store_up) {
         return REASON_STORE_AWAY;

@@ -37,16 +37,18 @@ static uint16_t record_term(struct shard *shard, const struct record *record) {
 }
 
 static bool load_unreadable(struct shard *shard, struct shard_slot *slot, uint64_t hash,
-                            struct bytes key, const char *text) {
+                            struct bytes key, bool newer, const char *text) {
     const struct tat no_tats[1] = {0};
     uint32_t ref = bucket_add(shard, slot, hash, key, TERM_NONE, 0, no_tats,
                               RESIDENT_STORED | RESIDENT_UNREADABLE);
     if (ref == 0) {
         return false;
     }
+    resident_at(&shard->arena, ref)->newer = newer;
     shard->counters.records_unreadable++;
-    shard_notice_add(shard, SHARD_NOTICE_UNREADABLE, shard_slot_at(shard, slot),
-                     resident_key(resident_at(&shard->arena, ref)), text);
+    shard_notice_add(shard, newer ? SHARD_NOTICE_NEWER : SHARD_NOTICE_UNREADABLE,
+                     shard_slot_at(shard, slot), resident_key(resident_at(&shard->arena, ref)),
+                     text);
     return true;
 }
 
@@ -61,11 +63,11 @@ static bool load_bucket(struct shard *shard, struct shard_slot *slot,
     struct record record;
     struct fault fault = {.code = CODE_OK};
     if (record_read(pair->value, &record, &fault) != CODE_OK) {
-        return load_unreadable(shard, slot, hash, pair->key, fault.text);
+        return load_unreadable(shard, slot, hash, pair->key, record_is_newer(&record), fault.text);
     }
     uint16_t term_at = record_term(shard, &record);
     if (term_at == TERM_NONE) {
-        return load_unreadable(shard, slot, hash, pair->key,
+        return load_unreadable(shard, slot, hash, pair->key, false,
                                "this shard holds too many different inline limits");
     }
     uint32_t limit_count = term_set_at(&shard->terms, term_at)->terms.limit_count;

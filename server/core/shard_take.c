@@ -87,7 +87,7 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
     if (ref != 0) {
         const struct resident *resident = resident_at(&shard->arena, ref);
         if ((resident->state & RESIDENT_UNREADABLE) != 0) {
-            return REASON_RECORD_UNREADABLE;
+            return resident_unreadable_reason(resident);
         }
         bucket_tats_under(shard, resident, &wanted, change.before);
     }

@@ -44,6 +44,11 @@ bool boot_lease_check(struct boot *boot, const struct node_settings *settings,
                       const struct log *log, char replaces[INCARNATION_SIZE + 1],
                       char why[BOOT_WHY_BYTES]);
 
+/* Makes sure that what this process writes and what every living node writes can be read by the
+ * other: releases that are neighbours. False: `why` names the node and what to do. */
+bool boot_schema_check(struct boot *boot, const struct node_settings *settings,
+                       char why[BOOT_WHY_BYTES]);
+
 /* Takes the lease. `info` is what node_info_write made. */
 bool boot_lease_acquire(struct boot *boot, const struct node_settings *settings,
                         const char *replaces, struct bytes info, char why[BOOT_WHY_BYTES]);

@@ -5,12 +5,13 @@
 
 #include "runtime/memory.h"
 #include "server/io/membership_impl.h"
+#include "server/io/node_schemas.h"
 
 /* --- what a node says of itself ------------------------------------------------------------ */
 
 struct bytes membership_info(struct membership *membership) {
     struct writer writer = writer_of(membership->info, sizeof membership->info);
-    write_map(&writer, 6);
+    write_map(&writer, 7);
     write_text_uint(&writer, "weight", membership->settings->weight);
     write_text_str(&writer, "control", endpoint_name_bytes(&membership->control));
     write_text(&writer, "shards");
@@ -21,6 +22,7 @@ struct bytes membership_info(struct membership *membership) {
     write_text_uint(&writer, "epoch", membership->state->map.epoch.number);
     write_text_uint(&writer, "plans_version", membership->state->plans.version);
     write_text_text(&writer, "version", SLUICE_VERSION);
+    node_schemas_write(&writer);
     assert(!writer.overflow);
     return writer_bytes(&writer);
 }

@@ -390,7 +390,8 @@ static bool node_prepare(struct node *node, char *why) {
         return false;
     }
     return boot_lease_check(&node->boot, node->settings, &node->log, replaces, why) &&
-           shards_open(node, why) && control_and_membership_open(node, why) &&
+           boot_schema_check(&node->boot, node->settings, why) && shards_open(node, why) &&
+           control_and_membership_open(node, why) &&
            boot_lease_acquire(&node->boot, node->settings, replaces,
                               membership_info(node->membership), why) &&
            threads_start(node, why);

@@ -61,15 +61,20 @@ static void status_tell(struct shard_loop *loop, uint64_t token) {
 /* --- the step and its update --------------------------------------------------------------- */
 
 static void notice_log(struct shard_loop *loop, const struct shard_notice *notice) {
+    struct log_quoted key;
     switch (notice->kind) {
-    case SHARD_NOTICE_UNREADABLE: {
-        struct log_quoted key;
+    case SHARD_NOTICE_UNREADABLE:
         log_error(&loop->log,
                   "slot %u: the record of key %s cannot be read (%s); takes on it are refused "
                   "until: sluicectl key reset",
                   notice->slot.index, log_quote(&key, notice->key), notice->text);
         break;
-    }
+    case SHARD_NOTICE_NEWER:
+        log_error(&loop->log,
+                  "slot %u: the record of key %s cannot be read (%s); it stays as it is, and takes "
+                  "on it are refused here",
+                  notice->slot.index, log_quote(&key, notice->key), notice->text);
+        break;
     case SHARD_NOTICE_FENCED:
         log_warn(&loop->log, "slot %u: a newer owner has raised the fence; its buckets are dropped",
                  notice->slot.index);

@@ -1,11 +1,12 @@
 """What can be wrong in Redis while nodes run: each thing is named in the log, takes of relaxed plans go
 on from memory, nothing is lost, and when it is put right everything is written without a hand."""
 
+import functools
 import time
 import unittest
 
 from harness import RELAXED_PLANS, SLOW, Cluster, RpcError, ctl, wait_for, xxh3
-from sp_client import Take
+from sp_client import Take, connect_when_up
 
 BURST = 1000
 SLOTS = 64
@@ -187,12 +188,21 @@ class RepairTest(unittest.TestCase):
         self.wait_written()
         self.assertEqual(self.redis.call("HGET", name, later), later_record)
         self.assertEqual(self.redis.call("HGET", name, garbage), b"\xc1garbage")
-        for key in (garbage, later):
-            code, out, err = ctl("--control", self.node.control_url, "key", "reset", key.decode())
-            self.assertEqual(code, 0, out + err)
+        reset = functools.partial(ctl, "--control", self.node.control_url, "key", "reset")
+        code, out, err = reset(garbage.decode())
+        self.assertEqual(code, 0, out + err)
+        code, out, err = reset(later.decode())
+        self.assertEqual(code, 4, out + err)
+        self.assertIn("of a later version of Sluice (upgrade this node)", err)
         with self.cluster.connect() as connection:
             self.assertEqual(connection.take(garbage, 1, "slow").remaining, BURST - 1)
         self.wait_written()
+        self.assertEqual(self.redis.call("HGET", name, later), later_record)
+        with connect_when_up(self.cluster.owner_url(later)) as shard:
+            with self.assertRaises(RpcError) as caught:
+                shard.take(later, 1, "slow")
+            self.assertIn("of a later version", str(caught.exception))
+        self.redis.call("HDEL", name, later)
 
 
 if __name__ == "__main__":

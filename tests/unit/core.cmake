@@ -7,5 +7,11 @@ foreach(name shard_take shard_fetch shard_strict shard_slot shard_snapshot shard
         SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c ${CMAKE_CURRENT_LIST_DIR}/shard_fixture.c
         LINK sluice_server_core)
 endforeach()
+# A shard of the release after next, which writes schema 2.
+sluice_test(shard_schema
+    SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_shard_schema.c ${CMAKE_CURRENT_LIST_DIR}/shard_fixture.c
+            ${PROJECT_SOURCE_DIR}/tests/schema/schemas_2.c
+            ${PROJECT_SOURCE_DIR}/tests/schema/record_schema_2.c
+    LINK sluice_server_core)
 sluice_test(memory_huge SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_memory_huge.c LINK sluice_server)
 sluice_test(ack SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_ack.c LINK sluice_server)

@@ -11,3 +11,5 @@ endforeach()
 foreach(name proto_map proto_plan proto_record proto_damage)
     sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c LINK sluice_proto)
 endforeach()
+sluice_test(golden_records SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_golden_records.c
+    LINK sluice_proto sluice_plans_file)

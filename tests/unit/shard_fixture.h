@@ -100,7 +100,7 @@ struct fixture {
     /* what it said */
     struct shard_admin_reply replies[256];
     uint32_t reply_count;
-    uint32_t notices[3]; /* by kind */
+    uint32_t notices[SHARD_NOTICE_SERVING + 1]; /* by kind */
     char notice_text[FAULT_TEXT_BYTES_MAX];
     bool stopped;
     uint64_t token; /* of the last operator's request */
