@@ -17,7 +17,11 @@ static const char *const texts[] = {
      *
      * A shard that holds the slot already (its fence is not 0) raises its own fence, and must not
      * raise another's: not that of a newer process under the same epoch either. Its own may have
-     * been raised by a request whose answer was lost. */
+     * been raised by a request whose answer was lost.
+     *
+     * The write that needs no memory is a time to live of ten years, which SET takes away again. It
+     * must not be DEL: where a Redis Cluster is moving the slot, a key that is not there is
+     * another master's, and the script would end with the fence gone. */
     [SCRIPT_RAISE_FENCE] = FENCE_READ "local least = tonumber(ARGV[1]) * " TEXT(
         FENCE_RAISES) "\n"
                       "if held >= least + " TEXT(
@@ -27,7 +31,7 @@ static const char *const texts[] = {
                                         "~= ARGV[3] then return 'FENCED' end\n"
                                         "local raised = string.format('%.0f', math.max(held, "
                                         "least, own) + 1)\n"
-                                        "redis.call('DEL', KEYS[1])\n"
+                                        "redis.call('PEXPIRE', KEYS[1], 315360000000)\n"
                                         "redis.call('SET', KEYS[1], raised)\n"
                                         "redis.call('SET', KEYS[2], ARGV[3])\n"
                                         "return raised\n",
