@@ -28,7 +28,8 @@ struct redis_access {
     const char *password_file;     /* NULL: none. Wins over `password` */
     const char *sentinel_password; /* what sentinels want, if they want any */
     struct redis_tls_files tls;    /* used if address.tls */
-    bool any_role;                 /* a server that is no master will do: it is a sentinel */
+    bool any_role;                 /* a server that is no master will do: it is only asked */
+    uint16_t slot;                 /* of a cluster: a link leads to the master that serves it */
 };
 
 /* Fills `password` with what to log in with now, perhaps the empty text; the caller wipes it. False

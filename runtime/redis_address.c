@@ -14,8 +14,8 @@ static bool refuse(char *why, size_t why_size, const char *reason) {
     /* The URL itself is not repeated: it may hold a password that does not belong there. */
     snprintf(why, why_size,
              "%s; expected redis://[user@]host[:port][/database] (rediss:// over TLS), "
-             "redis+sentinel://host[:port],.../name or unix:///path, for example "
-             "redis://127.0.0.1:6379",
+             "redis+sentinel://host[:port],.../name, redis+cluster://host[:port],... or "
+             "unix:///path, for example redis://127.0.0.1:6379",
              reason);
     return false;
 }
@@ -72,12 +72,13 @@ static const char *place_parse(const char *text, size_t size, int port_default,
 static const char *places_parse(const char *text, size_t size, bool sentinels,
                                 struct redis_address *address) {
     int port_default = sentinels ? SENTINEL_PORT_DEFAULT : REDIS_PORT_DEFAULT;
+    bool several = sentinels || address->cluster;
     const char *end = text + size;
     for (;;) {
-        const char *comma = sentinels ? memchr(text, ',', (size_t)(end - text)) : NULL;
+        const char *comma = several ? memchr(text, ',', (size_t)(end - text)) : NULL;
         const char *place_end = comma != NULL ? comma : end;
         if (address->place_count == REDIS_SENTINELS_MAX)
-            return "more than 9 sentinels";
+            return sentinels ? "more than 9 sentinels" : "more than 9 servers";
         const char *wrong = place_parse(text, (size_t)(place_end - text), port_default,
                                         &address->places[address->place_count]);
         if (wrong != NULL)
@@ -89,7 +90,8 @@ static const char *places_parse(const char *text, size_t size, bool sentinels,
     }
 }
 
-/* Behind the places: "", "/", "/database", and for sentinels "/name" before it. */
+/* Behind the places: "", "/", "/database" (a cluster has only 0), and for sentinels "/name" before
+ * it. */
 static const char *tail_parse(const char *tail, bool sentinels, struct redis_address *address) {
     if (sentinels) {
         const char *name = tail[0] == '/' ? tail + 1 : tail;
@@ -101,6 +103,8 @@ static const char *tail_parse(const char *tail, bool sentinels, struct redis_add
     if (tail[0] == '/' && tail[1] != '\0' &&
         !number_parse(tail + 1, strlen(tail + 1), REDIS_DATABASE_MAX, &address->database))
         return "the database is not a number from 0 to 65535";
+    if (address->cluster && address->database != 0)
+        return "a Redis Cluster has only database 0";
     return NULL;
 }
 
@@ -115,12 +119,11 @@ static const char *user_parse(const char *text, size_t size, struct redis_addres
 
 static const struct scheme {
     const char *prefix;
-    bool tls, sentinels;
+    bool tls, sentinels, cluster;
 } schemes[] = {
-    {"redis://", false, false},
-    {"rediss://", true, false},
-    {"redis+sentinel://", false, true},
-    {"rediss+sentinel://", true, true},
+    {"redis://", false, false, false},         {"rediss://", true, false, false},
+    {"redis+sentinel://", false, true, false}, {"rediss+sentinel://", true, true, false},
+    {"redis+cluster://", false, false, true},  {"rediss+cluster://", true, false, true},
 };
 
 static const struct scheme *scheme_of(const char *url) {
@@ -146,12 +149,14 @@ bool redis_address_parse(const char *url, struct redis_address *address, char *w
     const struct scheme *scheme = scheme_of(url);
     if (scheme == NULL)
         return refuse(why, why_size,
-                      "the scheme is none of redis, rediss, redis+sentinel, rediss+sentinel, unix");
+                      "the scheme is none of redis, rediss, redis+sentinel, rediss+sentinel, "
+                      "redis+cluster, rediss+cluster, unix");
 
     const char *wrong = NULL, *places = url + strlen(scheme->prefix);
     size_t size = strcspn(places, "/");
     const char *at = memchr(places, '@', size);
     address->tls = scheme->tls;
+    address->cluster = scheme->cluster;
     if (at != NULL) {
         wrong = user_parse(places, (size_t)(at - places), address);
         size -= (size_t)(at + 1 - places);

@@ -4,9 +4,11 @@
  *   redis://[user@]host[:port][/database]                         a server
  *   redis+sentinel://[user@]host[:port],host[:port].../name[/database]
  *                                       the master that sentinels know by that name
+ *   redis+cluster://[user@]host[:port],host[:port]...             a Redis Cluster, by some servers
  *   unix:///path                                                  a local socket
  *
- * rediss:// and rediss+sentinel:// say the same over TLS. No password: it would be seen in argv.
+ * rediss://, rediss+sentinel:// and rediss+cluster:// say the same over TLS. No password: it would
+ * be seen in argv.
  * Pure.
  */
 #ifndef SLUICE_RUNTIME_REDIS_ADDRESS_H
@@ -16,7 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Sentinels in a URL. Arbitrary, but safe: three or five are what people run. */
+/* Sentinels, or servers of a cluster, in a URL. Arbitrary, but safe: three or five sentinels are
+ * what people run, and of a cluster's servers one that answers is enough. */
 #define REDIS_SENTINELS_MAX 9
 
 /* Bytes of a host's name (DNS knows none longer than 253), zero included. */
@@ -28,12 +31,13 @@ struct redis_place {
 };
 
 struct redis_address {
-    struct redis_place places[REDIS_SENTINELS_MAX]; /* the server, or the sentinels */
+    struct redis_place places[REDIS_SENTINELS_MAX]; /* the server; the sentinels; of the cluster */
     uint32_t place_count;
     char master[64]; /* what the sentinels call it; empty: no sentinels */
     char user[64];
     int database;
     bool tls;
+    bool cluster;
 };
 
 /* False with the reason in `why` (what was wrong, and an example of a right one). */

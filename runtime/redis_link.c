@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/redis_link_impl.h"
+#include "runtime/redis_slots.h"
 #include "runtime/redis_uv.h"
 
 /* Milliseconds that a reply may still take when the watchdog has found it overdue: it may wait in
@@ -81,6 +82,16 @@ static bool says_readonly(const redisReply *reply) {
            strstr(reply->str, "READONLY You can't write") != NULL;
 }
 
+/* The answer says that the master of the slot is another one, or not to be found from here. */
+static void follow(struct redis_link *link, enum redis_redirect_kind kind) {
+    if (kind == REDIS_REDIRECT_DOWN) /* another server may know more of the cluster */
+        link->sentinel = (link->sentinel + 1) % link->access->address.place_count;
+    if (kind == REDIS_REDIRECT_MOVED)
+        link_drop(link, "the cluster has another master for our slot", "MOVED");
+    else if (kind == REDIS_REDIRECT_DOWN)
+        link_drop(link, "nobody serves our slot of the cluster", "CLUSTERDOWN");
+}
+
 static void on_command_reply(redisAsyncContext *context, void *reply, void *data) {
     struct redis_command *command = data;
     if (!command->answered) {
@@ -89,9 +100,14 @@ static void on_command_reply(redisAsyncContext *context, void *reply, void *data
             link_falls(link); /* before the caller hears of it: it may want to send again */
         link->overdue = false;
         bool demoted = says_readonly(reply);
+        enum redis_redirect_kind redirect = link->access->address.cluster
+                                                ? redis_redirect_read(reply, &link->place).kind
+                                                : REDIS_REDIRECT_NONE;
         command_answer(command, reply);
         if (demoted && link->state == REDIS_STATE_UP)
             link_drop(link, "it is a replica now", "READONLY");
+        if (link->state == REDIS_STATE_UP)
+            follow(link, redirect);
     }
     free(command);
 }
@@ -295,12 +311,17 @@ static void link_resolve(struct redis_link *link) {
         link_drop(link, "cannot look up the host", uv_strerror(status));
 }
 
+static const char *seek_failed(const struct redis_link *link) {
+    return link->access->address.cluster ? "no server of the cluster knows the master"
+                                         : "no sentinel knows the master";
+}
+
 static void on_sought(void *ctx, const struct redis_place *place, uint32_t sentinel,
                       const char *why) {
     struct redis_link *link = ctx;
     link->seek = NULL;
     if (place == NULL) {
-        link_drop(link, "no sentinel knows the master", why);
+        link_drop(link, seek_failed(link), why);
         return;
     }
     link->sentinel = sentinel;
@@ -311,14 +332,14 @@ static void on_sought(void *ctx, const struct redis_place *place, uint32_t senti
 static void link_attempt(struct redis_link *link) {
     const struct redis_access *access = link->access;
     link_move(link, REDIS_STATE_SEEKING);
-    if (access->address.master[0] == '\0') {
+    if (access->address.master[0] == '\0' && !access->address.cluster) {
         link->place = access->address.places[0];
         link_resolve(link);
         return;
     }
     link->seek = redis_seek_start(link->loop, access, link->sentinel, on_sought, link);
     if (link->seek == NULL)
-        link_drop(link, "no sentinel knows the master", "no memory");
+        link_drop(link, seek_failed(link), "no memory");
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -377,18 +398,21 @@ const struct redis_place *redis_link_place(const struct redis_link *link) {
     return &link->place;
 }
 
-bool redis_link_send(struct redis_link *link, int argc, const char **argv, const size_t *sizes,
-                     redis_reply_fn on_reply, void *ctx) {
+static struct redis_command *command_create(struct redis_link *link, redis_reply_fn on_reply,
+                                            void *ctx) {
     assert(on_reply != NULL);
     if (link->state != REDIS_STATE_UP || link->outstanding >= REDIS_OUTSTANDING_MAX)
-        return false;
+        return NULL;
     struct redis_command *command = calloc(1, sizeof *command);
-    if (command == NULL)
-        return false;
-    *command = (struct redis_command){
-        .link = link, .on_reply = on_reply, .ctx = ctx, .sent_ms = uv_now(link->loop)};
-    if (redisAsyncCommandArgv(link->context, on_command_reply, command, argc, argv, sizes) !=
-        REDIS_OK) {
+    if (command != NULL)
+        *command = (struct redis_command){
+            .link = link, .on_reply = on_reply, .ctx = ctx, .sent_ms = uv_now(link->loop)};
+    return command;
+}
+
+static bool command_sent(struct redis_command *command, int status) {
+    struct redis_link *link = command->link;
+    if (status != REDIS_OK) {
         free(command);
         return false;
     }
@@ -397,6 +421,27 @@ bool redis_link_send(struct redis_link *link, int argc, const char **argv, const
     if (!uv_is_active((uv_handle_t *)&link->watchdog))
         watchdog_arm(link, REDIS_COMMAND_MS);
     return true;
+}
+
+bool redis_link_send(struct redis_link *link, int argc, const char **argv, const size_t *sizes,
+                     redis_reply_fn on_reply, void *ctx) {
+    struct redis_command *command = command_create(link, on_reply, ctx);
+    return command != NULL &&
+           command_sent(command, redisAsyncCommandArgv(link->context, on_command_reply, command,
+                                                       argc, argv, sizes));
+}
+
+bool redis_link_send_text(struct redis_link *link, const char *text, size_t size,
+                          redis_reply_fn on_reply, void *ctx) {
+    struct redis_command *command = command_create(link, on_reply, ctx);
+    return command != NULL &&
+           command_sent(command, redisAsyncFormattedCommand(link->context, on_command_reply,
+                                                            command, text, size));
+}
+
+void redis_link_leave(struct redis_link *link, const char *why) {
+    if (link->state == REDIS_STATE_UP)
+        link_drop(link, why, "");
 }
 
 size_t redis_link_outstanding(const struct redis_link *link) {

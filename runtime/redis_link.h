@@ -9,7 +9,8 @@
  * Up means that Redis answers and takes writes: a server that is still loading its data, or wants a
  * password it was not given, is down with Redis's own word for it (LOADING, NOAUTH, WRONGPASS) in
  * `why`; so is a replica. A server that answers READONLY has become one: the link falls, and looks
- * for the master anew.
+ * for the master anew. In a cluster the link leads to the master of access->slot, and does the same
+ * when an answer says MOVED or CLUSTERDOWN.
  */
 #ifndef SLUICE_RUNTIME_REDIS_LINK_H
 #define SLUICE_RUNTIME_REDIS_LINK_H
@@ -66,6 +67,13 @@ const struct redis_place *redis_link_place(const struct redis_link *link);
 typedef void (*redis_reply_fn)(void *ctx, redisReply *reply);
 bool redis_link_send(struct redis_link *link, int argc, const char **argv, const size_t *sizes,
                      redis_reply_fn on_reply, void *ctx);
+
+/* The same with a whole command in Redis's own form (RESP). */
+bool redis_link_send_text(struct redis_link *link, const char *text, size_t size,
+                          redis_reply_fn on_reply, void *ctx);
+
+/* Gives the connection of a link that is up up, and looks for the master anew. */
+void redis_link_leave(struct redis_link *link, const char *why);
 
 /* Commands sent and not yet answered. */
 size_t redis_link_outstanding(const struct redis_link *link);

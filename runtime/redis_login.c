@@ -64,7 +64,7 @@ static void on_role(redisAsyncContext *context, void *data_reply, void *data) {
 
 static int auth_send(struct redis_link *link, const char *password) {
     const char *user = link->access->address.user;
-    if (user[0] != '\0' && !link->access->any_role)
+    if (user[0] != '\0')
         return redisAsyncCommand(link->context, on_auth, link, "AUTH %s %s", user, password);
     if (password[0] != '\0')
         return redisAsyncCommand(link->context, on_auth, link, "AUTH %s", password);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/redis_link.h"
+#include "runtime/redis_slots.h"
 
 /* Bytes of a reason, cut beyond. */
 #define SEEK_WHY_BYTES 200
@@ -12,6 +13,7 @@
 struct redis_seek {
     uv_loop_t *loop;
     const struct redis_address *sentinels;
+    uint16_t slot;              /* of a cluster */
     struct redis_access access; /* of the sentinel being asked */
     struct redis_link *link;    /* to it */
     uv_timer_t timer;
@@ -96,6 +98,29 @@ static bool place_read(const redisReply *reply, struct redis_place *place) {
     return place->host[0] != '\0' && place->port > 0 && place->port <= 65535;
 }
 
+/* The answer to CLUSTER SLOTS. */
+static void on_slots(void *ctx, redisReply *reply) {
+    struct redis_seek *seek = ctx;
+    if (seek->done || reply == NULL)
+        return; /* without an answer on_down follows */
+    char why[SEEK_WHY_BYTES / 2] = "no memory";
+    struct redis_topology *topology = calloc(1, sizeof *topology);
+    const struct redis_place *master = NULL;
+    struct redis_place place;
+    if (topology != NULL &&
+        redis_topology_read(reply, &seek->access.address.places[0], topology, why, sizeof why)) {
+        snprintf(why, sizeof why, "nobody serves slot %u of the cluster", seek->slot);
+        master = redis_topology_master(topology, seek->slot);
+    }
+    if (master != NULL)
+        place = *master;
+    free(topology);
+    if (master != NULL)
+        seek_end(seek, &place);
+    else
+        seek_on(seek, why);
+}
+
 static void on_answer(void *ctx, redisReply *reply) {
     struct redis_seek *seek = ctx;
     struct redis_place place;
@@ -120,7 +145,12 @@ static void on_up(void *ctx, struct redis_link *link) {
     const char *name = seek->sentinels->master;
     const char *argv[] = {"SENTINEL", "get-master-addr-by-name", name};
     size_t sizes[] = {8, 23, strlen(name)};
-    if (!redis_link_send(link, 3, argv, sizes, on_answer, seek))
+    const char *slots_argv[] = {"CLUSTER", "SLOTS"};
+    size_t slots_sizes[] = {7, 5};
+    bool sent = seek->sentinels->cluster
+                    ? redis_link_send(link, 2, slots_argv, slots_sizes, on_slots, seek)
+                    : redis_link_send(link, 3, argv, sizes, on_answer, seek);
+    if (!sent)
         seek_on(seek, "no memory");
 }
 
@@ -170,6 +200,12 @@ static struct redis_seek *seek_create(uv_loop_t *loop, const struct redis_access
         .tls = access->tls,
         .any_role = true,
     };
+    if (access->address.cluster) { /* what is asked is a server like the one that is sought */
+        memcpy(seek->access.address.user, access->address.user, sizeof access->address.user);
+        seek->access.password = access->password;
+        seek->access.password_file = access->password_file;
+        seek->slot = access->slot;
+    }
     seek->first = first;
     seek->on_sought = on_sought;
     seek->ctx = ctx;

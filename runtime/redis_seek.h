@@ -1,5 +1,6 @@
 /*
  * Asks sentinels, one after the other, where the master of a name is now: once, or again and again.
+ * Or servers of a cluster, once, where the master of a slot is; "sentinel" stands for either.
  *
  * Belongs to one loop. Answers come from the loop, until it is cancelled.
  */

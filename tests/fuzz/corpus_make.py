@@ -95,7 +95,19 @@ ADDRESSES = [(0, "tcp://127.0.0.1:7500"), (0, "tcp://[::1]:0"), (0, "tcp://*:655
              (0, "tcp://a.example:65536"), (0, "tcp://[::ffff:127.0.0.1]:1"), (0, "ipc:///tmp/x"),
              (1, "redis://127.0.0.1:6379"), (1, "redis://me@h/2"), (1, "unix:///run/redis.sock"),
              (1, "redis://me:secret@h"), (1, "redis://[::1]:1/65535"), (1, "rediss://h"),
+             (1, "redis+cluster://me@h:1,[::1]:2"),
              (2, "tcp://a:1,tcp://b:2"), (2, " tcp://a:1 , "), (2, "x")]
+
+CLUSTER_ERRORS = ["MOVED 3999 127.0.0.1:6381", "ASK 3999 fe80::1:6381", "MOVED 3999 :6381",
+                  "TRYAGAIN Multiple keys request during rehashing of slot",
+                  "CLUSTERDOWN The cluster is down", "MOVED 3999 h:65536", "ASK x"]
+
+CLUSTER_TABLES = [
+    "*2\r\n*3\r\n:0\r\n:99\r\n*3\r\n$8\r\n10.0.0.1\r\n:7001\r\n$2\r\nid\r\n"
+    "*3\r\n:16383\r\n:16383\r\n*2\r\n$-1\r\n:7002\r\n",
+    "*1\r\n*3\r\n:2\r\n:1\r\n*2\r\n$1\r\nh\r\n:1\r\n", "*0\r\n",
+    "-MOVED 3999 127.0.0.1:6381\r\n",
+]
 
 HTTP_REPLIES = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nContent-Type: text/plain\r\n\r\ngranted\n",
@@ -129,6 +141,8 @@ def main():
     write("options_value", chosen(VALUES))
     write("options_yaml", text(CONFIGS))
     write("address", chosen(ADDRESSES))
+    write("redis_slots", chosen([(0, error) for error in CLUSTER_ERRORS] +
+                                [(1, table) for table in CLUSTER_TABLES]))
     write("shard", [bytes([start]) + data for start, data in zip((2, 3, 6, 18, 0), events(5))])
     write("router", events(5))
     write("bench_input", [b"\0" + reply for reply in HTTP_REPLIES] + [

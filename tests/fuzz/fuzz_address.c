@@ -46,7 +46,8 @@ static void redis_try(const char *url) {
         FUZZ_CHECK(strlen(text) < sizeof text && text[0] != '\0');
     }
     FUZZ_CHECK(memchr(address.master, '\0', sizeof address.master) != NULL);
-    FUZZ_CHECK(address.place_count == 1 || address.master[0] != '\0');
+    FUZZ_CHECK(address.place_count == 1 || address.master[0] != '\0' || address.cluster);
+    FUZZ_CHECK(!address.cluster || (address.master[0] == '\0' && address.database == 0));
     FUZZ_CHECK(memchr(address.user, '\0', sizeof address.user) != NULL);
     FUZZ_CHECK(strchr(address.user, ':') == NULL); /* a password */
     FUZZ_CHECK(address.places[0].port != 0 || address.places[0].host[0] == '/');

@@ -220,7 +220,7 @@ int redisEnableKeepAlive(redisContext *context) {
     return REDIS_OK;
 }
 
-static int command_add(struct client *client, redisCallbackFn *fn, void *data, char *text,
+static int command_add(struct client *client, redisCallbackFn *fn, void *data, const char *text,
                        long long size) {
     if (client->freeing || client->gone || size < 0) {
         return REDIS_ERR;
@@ -253,6 +253,11 @@ int redisAsyncCommandArgv(redisAsyncContext *context, redisCallbackFn *fn, void 
     int status = command_add(client_of(context), fn, data, text, size);
     redisFreeCommand(text);
     return status;
+}
+
+int redisAsyncFormattedCommand(redisAsyncContext *context, redisCallbackFn *fn, void *data,
+                               const char *text, size_t size) {
+    return command_add(client_of(context), fn, data, text, (long long)size);
 }
 
 /* --- TLS ----------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #define redisAsyncFree sim_redisAsyncFree
 #define redisAsyncCommand sim_redisAsyncCommand
 #define redisAsyncCommandArgv sim_redisAsyncCommandArgv
+#define redisAsyncFormattedCommand sim_redisAsyncFormattedCommand
 #define redisAsyncSetConnectCallback sim_redisAsyncSetConnectCallback
 #define redisEnableKeepAlive sim_redisEnableKeepAlive
 

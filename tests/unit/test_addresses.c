@@ -128,6 +128,25 @@ static void sentinels_are_taken_apart(void **state) {
     assert_string_equal(text, "/run/redis");
 }
 
+static void clusters_are_taken_apart(void **state) {
+    struct redis_address address;
+    char why[512] = "", text[REDIS_PLACE_TEXT_BYTES];
+    assert_true(
+        redis_address_parse("redis+cluster://app@c1,c2:5,[::1]:6/0", &address, why, sizeof why));
+    assert_true(address.cluster && !address.tls && address.master[0] == '\0');
+    assert_string_equal(address.user, "app");
+    static const char *const places[] = {"c1:6379", "c2:5", "[::1]:6"};
+    assert_int_equal(address.place_count, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        redis_place_format(&address.places[i], text);
+        assert_string_equal(text, places[i]);
+    }
+    assert_true(redis_address_parse("rediss+cluster://c1", &address, why, sizeof why));
+    assert_true(address.cluster && address.tls);
+    assert_true(redis_address_parse("redis://c1", &address, why, sizeof why));
+    assert_false(address.cluster);
+}
+
 static void what_is_no_redis_address_is_refused(void **state) {
     static const char *const wrong[][2] = {
         {"", "scheme"},
@@ -140,6 +159,11 @@ static void what_is_no_redis_address_is_refused(void **state) {
         {"redis+sentinel://1,2,3,4,5,6,7,8,9,10/m", "9 sentinels"},
         {"redis+sentinel://u:hunter2@h/m", "password"},
         {"redis+rediss://h", "scheme"},
+        {"redis+cluster://", "host"},
+        {"redis+cluster://a,", "host"},
+        {"redis+cluster://a/1", "only database 0"},
+        {"redis+cluster://a/name", "database"},
+        {"redis+cluster://1,2,3,4,5,6,7,8,9,10", "9 servers"},
         {"redis://", "host"},
         {"redis://:6379", "host"},
         {"redis://h:", "port"},
@@ -173,6 +197,7 @@ int main(void) {
         cmocka_unit_test(loopback_is_known_in_every_form),
         cmocka_unit_test(redis_addresses_are_taken_apart),
         cmocka_unit_test(sentinels_are_taken_apart),
+        cmocka_unit_test(clusters_are_taken_apart),
         cmocka_unit_test(what_is_no_redis_address_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
