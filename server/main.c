@@ -68,7 +68,8 @@ static const struct option options[] = {
      .initial = "redis://127.0.0.1:6379",
      .check = redis_check,
      .help = "The store: redis://[USER@]HOST[:PORT][/DB] (rediss:// over TLS), "
-             "redis+sentinel://[USER@]HOST[:PORT],.../NAME[/DB] or unix:///PATH."},
+             "redis+sentinel://[USER@]HOST[:PORT],.../NAME[/DB], "
+             "redis+cluster://[USER@]HOST[:PORT],... or unix:///PATH."},
     {.name = "redis_password",
      .kind = OPTION_TEXT,
      .offset = AT(redis_password),

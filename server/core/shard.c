@@ -186,7 +186,7 @@ static void event_handle(struct shard *shard, const struct shard_event *event) {
         if (!shard->store_up) {
             slots_store_lost(shard);
         } else if (event->store.restarted) {
-            sweep_rewrite_start(shard);
+            sweep_rewrite_start(shard, event->store.lost);
         }
         break;
     case SHARD_EVENT_ADMIN:

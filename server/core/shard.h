@@ -181,8 +181,9 @@ struct shard_event {
         } stored;
         struct {
             bool up;
-            bool restarted; /* another server process than before: it may have lost the tail of
-                               what it acknowledged, so every record is written again */
+            bool restarted;      /* another server process than before: it may have lost the tail of
+                                    what it acknowledged, so every record is written again */
+            const uint8_t *lost; /* the slots that this is said of, as in own; NULL: all */
         } store;
         struct {
             uint64_t token; /* comes back with the answer */

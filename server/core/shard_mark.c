@@ -255,10 +255,14 @@ void marks_settle(struct shard *shard, const uint8_t *bits, bool bit) {
     }
 }
 
-void marks_forget(struct shard *shard) {
+void marks_forget(struct shard *shard, const uint8_t *bits) {
     for (uint32_t i = 0; i < shard->marks.count; i++) {
-        shard->marks.entries[i].lead_tokens = 0;
-        shard->marks.entries[i].pending_tokens = 0;
+        struct mark *mark = &shard->marks.entries[i];
+        uint32_t at = slot_of_hash(mark->hash, shard->options.slot_count).index;
+        if (bits == NULL || (bits[at / 8] >> (at % 8) & 1) != 0) {
+            mark->lead_tokens = 0;
+            mark->pending_tokens = 0;
+        }
     }
 }
 

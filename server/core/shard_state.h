@@ -293,8 +293,9 @@ void mark_gone(struct shard *shard, uint32_t ref);
  * be written as they are. */
 void marks_settle(struct shard *shard, const uint8_t *bits, bool bit);
 
-/* The store may have lost records: no lead counts any more. */
-void marks_forget(struct shard *shard);
+/* The store may have lost records of slots whose bit is set (bits NULL: of all): no lead of theirs
+ * counts any more. */
+void marks_forget(struct shard *shard, const uint8_t *bits);
 
 /* Keeps a take's result back. */
 bool held_room(const struct shard *shard);
@@ -401,8 +402,9 @@ void snapshot_hurry(struct shard *shard, struct shard_slot *slot);
 
 void sweep_step(struct shard *shard);
 /* The server has come back as another process, which may have lost what it had acknowledged last:
- * everything is written again, and read again for records that had been taken away. */
-void sweep_rewrite_start(struct shard *shard);
+ * everything is written again, and read again for records that had been taken away; of slots whose
+ * bit is set (bits NULL: of all). */
+void sweep_rewrite_start(struct shard *shard, const uint8_t *bits);
 void sweep_rewrite(struct shard *shard);
 void sweep_reread(struct shard *shard);
 

@@ -101,18 +101,22 @@ static void leftovers_seek(struct shard *shard, struct shard_slot *slot) {
     }
 }
 
-void sweep_rewrite_start(struct shard *shard) {
+void sweep_rewrite_start(struct shard *shard, const uint8_t *bits) {
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         struct shard_slot *slot = &shard->slots[i];
         bool held = slot_decides(slot) || slot->state == SLOT_SEALED ||
                     (slot->state == SLOT_RELEASING && !slot->discard);
-        shard->rewrite_count += held && !slot->rewrite;
-        slot->rewrite = slot->rewrite || held;
+        if (!held || (bits != NULL && (bits[i / 8] >> (i % 8) & 1) == 0)) {
+            continue;
+        }
         leftovers_seek(shard, slot);
+        shard->rewrite_count += !slot->rewrite;
+        slot->rewrite = true;
+        if (i == shard->rewrite_slot) {
+            shard->rewrite_cursor = 0; /* others are come to: the scan goes round */
+        }
     }
-    shard->rewrite_slot = 0;
-    shard->rewrite_cursor = 0;
-    marks_forget(shard);
+    marks_forget(shard, bits);
 }
 
 static bool rewrite_visit(void *ctx, uint32_t *ref) {

@@ -9,6 +9,7 @@
 
 #include "proto/map_codec.h"
 #include "proto/store_keys.h"
+#include "runtime/redis_slots.h"
 #include "runtime/redis_tls.h"
 #include "server/io/redis_sync.h"
 
@@ -51,10 +52,10 @@ static bool server_check(struct boot *boot, const struct log *log, char *why) {
     info_value(reply->str, "cluster_enabled", cluster, sizeof cluster);
     bool kept = ack_verify(boot, reply->str, why);
     freeReplyObject(reply);
-    if (strcmp(cluster, "1") == 0) {
+    if (strcmp(cluster, "1") == 0 && !boot->access.address.cluster) {
         snprintf(why, BOOT_WHY_BYTES,
-                 "this Redis is a node of a Redis Cluster, which this version cannot use: point "
-                 "--redis at a Redis without cluster-enabled (one server, or sentinels)");
+                 "this Redis is a server of a Redis Cluster: say so, --redis "
+                 "redis+cluster://HOST:PORT (and one or two others of its servers)");
         return false;
     }
     if (version[0] != '\0' && strtol(version, NULL, 10) < REDIS_VERSION_MIN) {
@@ -77,6 +78,61 @@ static bool server_check(struct boot *boot, const struct log *log, char *why) {
                  policy);
     }
     return true;
+}
+
+/* The same of another master of the cluster. */
+static bool master_check(const struct boot *boot, const struct redis_place *place,
+                         const struct log *log, char *why) {
+    char text[REDIS_PLACE_TEXT_BYTES], reason[BOOT_WHY_BYTES];
+    struct boot other = {.access = boot->access, .ack = boot->ack};
+    other.access.address.cluster = false;
+    other.access.address.places[0] = *place;
+    other.access.address.place_count = 1;
+    other.redis = redis_sync_open(&other.access, why, BOOT_WHY_BYTES);
+    if (other.redis == NULL) {
+        return false;
+    }
+    other.access.address.cluster = true;
+    bool good = server_check(&other, log, reason);
+    if (!good) {
+        redis_place_format(place, text);
+        snprintf(why, BOOT_WHY_BYTES, "the master %.80s: %.400s", text, reason);
+    }
+    boot_close(&other);
+    return good;
+}
+
+/* Each master is to be what the one of our own keys is. */
+static bool cluster_check(struct boot *boot, const struct log *log, char *why) {
+    const char *command[] = {"CLUSTER", "SLOTS"};
+    char reason[128], text[REDIS_PLACE_TEXT_BYTES];
+    struct redis_place home = *redis_sync_place(boot->redis);
+    redisReply *reply = redis_sync_call(boot->redis, 2, command, why, BOOT_WHY_BYTES);
+    struct redis_topology *topology = malloc(sizeof *topology);
+    bool good = reply != NULL && topology != NULL;
+    if (good && !redis_topology_read(reply, &home, topology, reason, sizeof reason)) {
+        redis_place_format(&home, text);
+        snprintf(why, BOOT_WHY_BYTES, "the cluster, as %.80s sees it: %s", text, reason);
+        good = false;
+    }
+    for (uint32_t i = 0; good && i < REDIS_SLOTS; i++) {
+        good = topology->served_by[i] != 0;
+        if (!good) {
+            snprintf(why, BOOT_WHY_BYTES,
+                     "slot %u of the cluster is served by nobody; redis-cli --cluster check tells "
+                     "more",
+                     i);
+        }
+    }
+    for (uint32_t i = 0; good && i < topology->master_count; i++) {
+        good = redis_place_equal(&topology->masters[i], &home) ||
+               master_check(boot, &topology->masters[i], log, why);
+    }
+    free(topology);
+    if (reply != NULL) {
+        freeReplyObject(reply);
+    }
+    return good;
 }
 
 static bool clock_measure(struct boot *boot, char *why) {
@@ -168,6 +224,9 @@ static bool access_fill(struct redis_access *access, const struct node_settings 
         snprintf(why, BOOT_WHY_BYTES, "--redis-cert and --redis-key go together: give both");
         return false;
     }
+    store_key key;
+    int size = store_key_map(settings->key_prefix, key);
+    access->slot = redis_slot_of(key, (size_t)size);
     bool known = redis_access_password(access, password, reason, sizeof reason);
     explicit_bzero(password, sizeof password);
     if (!known) {
@@ -188,8 +247,9 @@ bool boot_open(struct boot *boot, const struct node_settings *settings, const st
         return false;
     }
     boot->redis = redis_sync_open(&boot->access, why, BOOT_WHY_BYTES);
-    if (boot->redis == NULL || !server_check(boot, log, why) || !clock_measure(boot, why) ||
-        !map_check_readable(boot, settings, why)) {
+    if (boot->redis == NULL || !server_check(boot, log, why) ||
+        (boot->access.address.cluster && !cluster_check(boot, log, why)) ||
+        !clock_measure(boot, why) || !map_check_readable(boot, settings, why)) {
         boot_close(boot);
         return false;
     }

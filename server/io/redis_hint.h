@@ -26,6 +26,8 @@ static inline const char *redis_hint(const char *error) {
                       "give each cluster a --key-prefix of its own"},
         {"MISCONF", ": Redis cannot write its own files; its log says why"},
         {"READONLY", ": Redis has become a replica"},
+        {"CLUSTERDOWN", ": redis-cli --cluster check tells what is missing"},
+        {"cluster support disabled", ": it is no Redis Cluster; say redis://"},
         {"NOREPLICAS", ": too few replicas (min-replicas-to-write)"},
     };
     for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++) {

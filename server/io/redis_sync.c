@@ -95,8 +95,8 @@ void redis_sync_close(struct redis_sync *redis) {
     free(redis);
 }
 
-void redis_sync_place(const struct redis_sync *redis, char text[REDIS_PLACE_TEXT_BYTES]) {
-    redis_place_format(redis_link_place(redis->link), text);
+const struct redis_place *redis_sync_place(const struct redis_sync *redis) {
+    return redis_link_place(redis->link);
 }
 
 struct redis_sync *redis_sync_open(const struct redis_access *access, char *why, size_t why_size) {
@@ -118,7 +118,7 @@ struct redis_sync *redis_sync_open(const struct redis_access *access, char *why,
     uv_run(&redis->loop, UV_RUN_DEFAULT); /* the link has bounds of its own for each step */
     if (!redis_link_is_up(redis->link)) {
         char place[REDIS_PLACE_TEXT_BYTES];
-        redis_sync_place(redis, place);
+        redis_place_format(redis_sync_place(redis), place);
         const char *hint = redis_hint(redis->why);
         bool nobody_there = strstr(redis->why, "cannot") == redis->why;
         snprintf(why, why_size, "cannot use Redis at %s: %s%s", place, redis->why,
@@ -143,7 +143,7 @@ redisReply *redis_sync_call_sized(struct redis_sync *redis, int argc, const char
     redis->reply = NULL;
     if (reply == NULL) {
         char place[REDIS_PLACE_TEXT_BYTES];
-        redis_sync_place(redis, place);
+        redis_place_format(redis_sync_place(redis), place);
         snprintf(why, why_size, "no answer to %s of the Redis at %s: %s (--redis URL)", argv[0],
                  place, redis->why);
         return NULL;

@@ -21,8 +21,8 @@ struct redis_sync;
  * (what failed, how to mend it). */
 struct redis_sync *redis_sync_open(const struct redis_access *access, char *why, size_t why_size);
 
-/* "host:port" of the server that it is. */
-void redis_sync_place(const struct redis_sync *redis, char text[REDIS_PLACE_TEXT_BYTES]);
+/* The server that it is. */
+const struct redis_place *redis_sync_place(const struct redis_sync *redis);
 
 /* One command from zero-terminated words. NULL with `why` if the link broke or Redis answered an
  * error. The reply is the caller's: freeReplyObject. */

@@ -24,9 +24,11 @@ static struct store_call *call_get(struct store *store, const struct shard_op *o
 
 void store_answer(struct store_call *call, struct shard_event *event) {
     struct store *store = call->store;
+    redisFreeCommand(call->command);
     event->stored.op_kind = call->op_kind;
     event->stored.slot = call->slot;
     event->stored.op_id = call->op_id;
+    call->command = NULL;
     call->next = store->free_calls;
     store->free_calls = call;
     if (!store->closing) {
@@ -63,7 +65,7 @@ static void on_script(void *ctx, redisReply *reply) {
         event.stored.status = SHARD_STORED_FENCED;
     } else if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
         if (strncmp(reply->str, "NOSCRIPT", 8) == 0) {
-            store_scripts_load(store);
+            store_scripts_load(call->server);
         } else {
             store_log_refused(store, call, reply->str);
         }
@@ -136,10 +138,42 @@ static int assign_command(struct store *store, const struct shard_op *op, store_
                     op->plan.size);
 }
 
-static void call_fail_later(struct store *store, struct store_call *call) {
+/* --- performing ---------------------------------------------------------------------------- */
+
+void store_fail_later(struct store_call *call) {
+    struct store *store = call->store;
     call->next = NULL;
     *store->failed_last = call;
     store->failed_last = &call->next;
+}
+
+/* A cursor means nothing to another server than gave it, nor to one that was restarted. */
+static bool cursor_holds(const struct store_server *server, const struct store_call *call) {
+    return call->cursor == 0 ||
+           server->store->slots[call->slot.index].page_connection == server->connection;
+}
+
+static bool call_sent(struct store_server *server, struct store_call *call, bool sent) {
+    call->server = server;
+    if (sent && call->writes && server->follow_up != ACK_FOLLOW_UP_NONE) {
+        call->followed = server->unfollowed = true;
+    }
+    return sent;
+}
+
+bool store_send(struct store_server *server, struct store_call *call, int count,
+                redis_reply_fn on_reply) {
+    struct store *store = server->store;
+    return cursor_holds(server, call) &&
+           call_sent(
+               server, call,
+               redis_link_send(server->link, count, store->words, store->sizes, on_reply, call));
+}
+
+bool store_send_text(struct store_server *server, struct store_call *call, const char *text,
+                     size_t size, redis_reply_fn on_reply) {
+    return cursor_holds(server, call) &&
+           call_sent(server, call, redis_link_send_text(server->link, text, size, on_reply, call));
 }
 
 /* The epoch to raise a fence under: one that is held is raised again under its own, so that the
@@ -154,8 +188,8 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
     char number[24], held[24], sets[16];
     redis_reply_fn on_reply = on_script;
     int count = 0;
-    if (!store->ready) {
-        call_fail_later(store, call);
+    if (!store->up) {
+        store_fail_later(call);
         return;
     }
     store_key_fence(store->prefix, op->slot, fence_key);
@@ -164,6 +198,9 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
     snprintf(number, sizeof number, "%" PRIu64, op->fence);
     switch (op->kind) {
     case SHARD_OP_RAISE_FENCE:
+        if (op->fence == 0) { /* what it had of the slot before is forgotten */
+            store->slots[op->slot.index].lineage = 0;
+        }
         snprintf(number, sizeof number, "%" PRIu64, raise_epoch(op, epoch));
         store_key_holder(store->prefix, op->slot, second_key);
         snprintf(held, sizeof held, "%" PRIu64, op->fence);
@@ -176,6 +213,7 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
         break;
     case SHARD_OP_LOAD_BUCKETS:
     case SHARD_OP_LOAD_KEYS:
+        call->cursor = op->cursor;
         snprintf(number, sizeof number, "%" PRIu64, op->cursor);
         count = load_command(store, data_key, number);
         on_reply = store_on_page;
@@ -195,10 +233,11 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
         count = assign_command(store, op, fence_key, data_key, number);
         break;
     }
-    if (!redis_link_send(store->link, count, store->words, store->sizes, on_reply, call)) {
-        call_fail_later(store, call);
-    } else if (on_reply == on_script && store->follow_up != ACK_FOLLOW_UP_NONE) {
-        call->followed = store->unfollowed = true;
+    call->writes = on_reply == on_script;
+    if (store->cluster != NULL && store_queue_words(call, count)) {
+        store_queue_put(call, on_reply);
+    } else if (store->cluster != NULL || !store_send(store->servers[0], call, count, on_reply)) {
+        store_fail_later(call);
     }
 }
 
@@ -216,7 +255,9 @@ static void on_failed_timer(uv_timer_t *timer) {
 }
 
 void store_turn(struct store *store) {
-    store_follow_up(store);
+    for (uint32_t i = 0; i < store->server_count; i++) {
+        store_follow_up(store->servers[i]);
+    }
     if (store->failed_first != NULL && !uv_is_active((uv_handle_t *)&store->failed_timer) &&
         !store->closing) {
         uv_timer_start(&store->failed_timer, on_failed_timer, 0, 0);
@@ -242,21 +283,46 @@ static void on_clock_timer(uv_timer_t *timer) {
     struct store *store = timer->data;
     const char *argv[] = {"TIME"};
     size_t sizes[] = {4};
-    store_tick(store);
-    if (store->ready && store->clock_asked_ns == 0) {
+    for (uint32_t i = 0; i < store->server_count; i++) {
+        store_tick(store->servers[i]);
+    }
+    struct redis_link *link = NULL;
+    if (store->cluster != NULL) {
+        store_cluster_tick(store);
+        link = store_cluster_home(store);
+    } else if (store->servers[0]->ready) {
+        link = store->servers[0]->link;
+    }
+    if (link != NULL && store->clock_asked_ns == 0) {
         store->clock_asked_ns = clock_monotonic_ns();
-        if (!redis_link_send(store->link, 1, argv, sizes, on_time, store)) {
+        if (!redis_link_send(link, 1, argv, sizes, on_time, store)) {
             store->clock_asked_ns = 0;
         }
+    }
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+void store_tell(struct store *store, bool up, bool restarted, const uint8_t *lost) {
+    struct shard_event event = {.kind = SHARD_EVENT_STORE};
+    event.store.up = store->up = up;
+    event.store.restarted = restarted;
+    event.store.lost = lost;
+    if (!store->closing) {
+        store->handler.on_event(store->handler.ctx, &event);
     }
 }
 
 struct store *store_open(uv_loop_t *loop, const struct store_options *options,
                          const struct store_handler *handler) {
     struct store *store = calloc(1, sizeof *store);
-    if (store == NULL) {
+    struct store_slot *slots = calloc(SLOTS_MAX, sizeof *slots);
+    if (store == NULL || slots == NULL) {
+        free(store);
+        free(slots);
         return NULL;
     }
+    store->slots = slots;
     store->handler = *handler;
     store->log = *options->log;
     store->prefix = options->prefix;
@@ -264,10 +330,11 @@ struct store *store_open(uv_loop_t *loop, const struct store_options *options,
     snprintf(store->holder, sizeof store->holder, "%s/%u", options->incarnation, options->shard);
     store->loop = loop;
     store->failed_last = &store->failed_first;
-    store->unacked_last = &store->unacked_first;
-    struct redis_link_handler link = {store, store_on_link_up, store_on_link_down};
-    store->link = redis_link_open(loop, options->access, &link);
-    if (store->link == NULL) {
+    bool opened = options->access->address.cluster
+                      ? store_cluster_open(store, options->access)
+                      : store_server_open(store, options->access, NULL) != NULL;
+    if (!opened) {
+        free(slots);
         free(store);
         return NULL;
     }
@@ -277,30 +344,34 @@ struct store *store_open(uv_loop_t *loop, const struct store_options *options,
                    STORE_CLOCK_INTERVAL_MS);
     uv_timer_init(loop, &store->failed_timer);
     store->failed_timer.data = store;
-    store->handles_open = 3;
+    store->handles_open += 2;
     return store;
 }
 
 bool store_is_up(const struct store *store) {
-    return store->ready;
+    return store->up;
 }
 
 static void calls_free(struct store_call *call) {
     while (call != NULL) {
         struct store_call *next = call->next;
+        redisFreeCommand(call->command);
         free(call);
         call = next;
     }
 }
 
-static void store_part_closed(struct store *store) {
+void store_part_closed(struct store *store) {
     if (--store->handles_open > 0) {
         return;
     }
+    for (uint32_t i = 0; i < SLOTS_MAX; i++) {
+        calls_free(store->slots[i].first);
+    }
     calls_free(store->failed_first);
-    calls_free(store->unacked_first);
     calls_free(store->free_calls);
-    free(store->info);
+    free(store->cluster);
+    free(store->slots);
     free(store->pairs);
     free(store);
 }
@@ -309,13 +380,14 @@ static void on_timer_closed(uv_handle_t *handle) {
     store_part_closed(handle->data);
 }
 
-static void on_link_closed(void *ctx) {
-    store_part_closed(ctx);
-}
-
 void store_close(struct store *store) {
     store->closing = true;
-    redis_link_close(store->link, on_link_closed, store);
+    while (store->server_count > 0) {
+        store_server_close(store->servers[0]);
+    }
+    if (store->cluster != NULL) {
+        store_cluster_close(store);
+    }
     uv_close((uv_handle_t *)&store->clock_timer, on_timer_closed);
     uv_close((uv_handle_t *)&store->failed_timer, on_timer_closed);
 }

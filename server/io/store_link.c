@@ -1,4 +1,4 @@
-/* The connection of a store: is the server the one we knew, does it know our scripts, and does it
+/* A connection of a store: is the server the one we knew, does it know our scripts, and does it
  * keep what `ack` promises? And the acknowledgements themselves. */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,56 +13,59 @@ static const enum script scripts_used[STORE_SCRIPTS] = {SCRIPT_RAISE_FENCE, SCRI
                                                         SCRIPT_ASSIGN, SCRIPT_FETCH};
 
 /* Ready: the link is up, every script is loaded, and the promise is kept. */
-static void store_settle(struct store *store) {
-    bool up = store->scripts_loaded && store->kept;
-    if (store->ready == up) {
+static void server_settle(struct store_server *server) {
+    struct store *store = server->store;
+    bool ready = server->scripts_loaded && server->kept;
+    if (server->ready == ready) {
         return;
     }
-    store->ready = up;
-    struct shard_event event = {.kind = SHARD_EVENT_STORE};
-    event.store.up = up;
-    event.store.restarted = up && store->server_restarted;
-    store->server_restarted = store->server_restarted && !up;
-    if (!store->closing) {
-        store->handler.on_event(store->handler.ctx, &event);
+    server->ready = ready;
+    server->away = server->away && !ready;
+    if (store->cluster != NULL) {
+        store_cluster_changed(server);
+        return;
     }
+    bool restarted = ready && server->restarted;
+    server->restarted = server->restarted && !ready;
+    store_tell(store, ready, restarted, NULL);
 }
 
 /* --- scripts ------------------------------------------------------------------------------- */
 
 static void on_script_loaded(void *ctx, redisReply *reply) {
-    struct store *store = ctx;
+    struct store_server *server = ctx;
+    struct store *store = server->store;
     if (reply == NULL || store->closing) {
         return;
     }
-    uint32_t script = STORE_SCRIPTS - store->scripts_loading;
-    store->scripts_loading--;
+    uint32_t script = STORE_SCRIPTS - server->scripts_loading;
+    server->scripts_loading--;
     if (reply->type == REDIS_REPLY_STRING && reply->len == SHA_TEXT_SIZE) {
         memcpy(store->sha[script], reply->str, SHA_TEXT_SIZE + 1);
     } else {
-        store->scripts_refused = true;
+        server->scripts_refused = server->away = true;
         log_error(&store->log, "Redis did not take a script: %s%s",
                   reply->type == REDIS_REPLY_ERROR ? reply->str : "unexpected answer",
                   reply->type == REDIS_REPLY_ERROR ? redis_hint(reply->str) : "");
     }
-    if (store->scripts_loading == 0) { /* if one was refused, the clock's timer tries again */
-        store->scripts_loaded = !store->scripts_refused;
-        store_settle(store);
+    if (server->scripts_loading == 0) { /* if one was refused, the clock's timer tries again */
+        server->scripts_loaded = !server->scripts_refused;
+        server_settle(server);
     }
 }
 
 /* Replies come in order, so counting down tells which script one belongs to. */
-void store_scripts_load(struct store *store) {
-    if (store->scripts_loading > 0) {
+void store_scripts_load(struct store_server *server) {
+    if (server->scripts_loading > 0) {
         return;
     }
-    store->scripts_loading = STORE_SCRIPTS;
-    store->scripts_refused = false;
+    server->scripts_loading = STORE_SCRIPTS;
+    server->scripts_refused = false;
     for (int i = 0; i < STORE_SCRIPTS; i++) {
         const char *argv[] = {"SCRIPT", "LOAD", script_text(scripts_used[i])};
         size_t sizes[] = {6, 4, strlen(argv[2])};
-        if (!redis_link_send(store->link, 3, argv, sizes, on_script_loaded, store)) {
-            store->scripts_loading = 0;
+        if (!redis_link_send(server->link, 3, argv, sizes, on_script_loaded, server)) {
+            server->scripts_loading = 0;
             return;
         }
     }
@@ -72,51 +75,68 @@ void store_scripts_load(struct store *store) {
 
 /* A server that is another process than before may have lost the tail of what it acknowledged; so
  * may one that was a replica in between: then its history has another name. */
-static void identity_check(struct store *store) {
+static void identity_check(struct store_server *server) {
     char run_id[SHA_TEXT_SIZE + 1], history[SHA_TEXT_SIZE + 1];
-    info_value(store->info, "run_id", run_id, sizeof run_id);
-    info_value(store->info, "master_replid", history, sizeof history);
-    bool other = strcmp(store->run_id, run_id) != 0 || strcmp(store->history, history) != 0;
-    store->server_restarted = store->server_restarted || (store->run_id[0] != '\0' && other);
-    memcpy(store->run_id, run_id, sizeof run_id);
-    memcpy(store->history, history, sizeof history);
+    info_value(server->info, "run_id", run_id, sizeof run_id);
+    info_value(server->info, "master_replid", history, sizeof history);
+    bool other = strcmp(server->run_id, run_id) != 0 || strcmp(server->history, history) != 0;
+    server->restarted = server->restarted || (server->run_id[0] != '\0' && other);
+    memcpy(server->run_id, run_id, sizeof run_id);
+    memcpy(server->history, history, sizeof history);
+    if (other || server->lineage == 0) {
+        server->lineage = ++server->store->lineages;
+    }
 }
 
-static void promise_check(struct store *store, const char *appendfsync) {
-    char why[sizeof store->broken_told];
-    store->kept =
-        ack_check(&store->ack, store->info, appendfsync, &store->follow_up, why, sizeof why);
-    if (store->kept) {
-        if (store->broken_told[0] != '\0') {
+static void promise_check(struct store_server *server, const char *appendfsync) {
+    struct store *store = server->store;
+    char why[sizeof server->broken_told];
+    server->kept =
+        ack_check(&store->ack, server->info, appendfsync, &server->follow_up, why, sizeof why);
+    if (server->kept) {
+        if (server->broken_told[0] != '\0') {
             log_info(&store->log, "Redis can keep --ack again");
         }
-        store->broken_told[0] = '\0';
-    } else if (strcmp(store->broken_told, why) != 0) {
-        snprintf(store->broken_told, sizeof store->broken_told, "%s", why);
+        server->broken_told[0] = '\0';
+        return;
+    }
+    server->away = true;
+    if (strcmp(server->broken_told, why) != 0) {
+        snprintf(server->broken_told, sizeof server->broken_told, "%s", why);
         log_error(&store->log, "Redis can no longer keep --ack, nothing is written: %s", why);
     }
 }
 
 static void on_appendfsync(void *ctx, redisReply *reply) {
-    struct store *store = ctx;
-    store->checking = false;
-    if (reply == NULL || store->closing || store->info == NULL) {
+    struct store_server *server = ctx;
+    server->checking = false;
+    if (reply == NULL || server->store->closing || server->info == NULL) {
         return;
     }
     bool told = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
                 reply->element[1]->type == REDIS_REPLY_STRING;
-    promise_check(store, told ? reply->element[1]->str : NULL);
-    store_settle(store);
+    promise_check(server, told ? reply->element[1]->str : NULL);
+    server_settle(server);
+}
+
+/* A master may hand over to its replica and have it back while we are connected. */
+static void identity_watch(struct store_server *server) {
+    uint64_t lineage = server->lineage;
+    identity_check(server);
+    if (server->lineage != lineage) {
+        store_cluster_changed(server);
+    }
 }
 
 static void on_info(void *ctx, redisReply *reply) {
-    struct store *store = ctx;
+    struct store_server *server = ctx;
+    struct store *store = server->store;
     bool needs_appendfsync = store->ack.kind == ACK_AOF;
     if (!needs_appendfsync) {
-        store->checking = false;
+        server->checking = false;
     }
-    free(store->info);
-    store->info = NULL;
+    free(server->info);
+    server->info = NULL;
     if (reply == NULL || store->closing) {
         return;
     }
@@ -124,38 +144,42 @@ static void on_info(void *ctx, redisReply *reply) {
         log_error(&store->log, "Redis does not say what it is: %s%s", reply->str,
                   redis_hint(reply->str));
     }
-    store->info = strdup(reply->str != NULL ? reply->str : "");
-    if (store->info == NULL) {
+    server->info = strdup(reply->str != NULL ? reply->str : "");
+    if (server->info == NULL) {
         return;
     }
-    if (!store->ready) {
-        identity_check(store);
+    if (!server->ready) {
+        identity_check(server);
+    } else if (store->cluster != NULL && reply->type == REDIS_REPLY_STRING) {
+        identity_watch(server);
     }
     if (!needs_appendfsync) {
-        promise_check(store, NULL);
-        store_settle(store);
+        promise_check(server, NULL);
+        server_settle(server);
     }
 }
 
-void store_check(struct store *store) {
+static void server_check(struct store_server *server) {
     const char *info[] = {"INFO"}, *config[] = {"CONFIG", "GET", "appendfsync"};
     size_t info_sizes[] = {4}, config_sizes[] = {6, 3, 11};
-    if (store->checking || !redis_link_send(store->link, 1, info, info_sizes, on_info, store)) {
+    if (server->checking || !redis_link_send(server->link, 1, info, info_sizes, on_info, server)) {
         return;
     }
-    store->checking = store->ack.kind != ACK_AOF ||
-                      redis_link_send(store->link, 3, config, config_sizes, on_appendfsync, store);
+    server->checking =
+        server->store->ack.kind != ACK_AOF ||
+        redis_link_send(server->link, 3, config, config_sizes, on_appendfsync, server);
 }
 
-void store_tick(struct store *store) {
-    if (!redis_link_is_up(store->link)) {
+void store_tick(struct store_server *server) {
+    struct store *store = server->store;
+    if (!redis_link_is_up(server->link)) {
         return;
     }
-    if (store->ack.kind != ACK_MEMORY || !store->kept) {
-        store_check(store);
+    if (store->ack.kind != ACK_MEMORY || store->cluster != NULL || !server->kept) {
+        server_check(server);
     }
-    if (!store->scripts_loaded) {
-        store_scripts_load(store);
+    if (!server->scripts_loaded) {
+        store_scripts_load(server);
     }
 }
 
@@ -169,22 +193,22 @@ static void answer_stored(struct store_call *call) {
 }
 
 void store_written(struct store_call *call, uint64_t fence) {
-    struct store *store = call->store;
+    struct store_server *server = call->server;
     call->fence = fence;
     if (!call->followed) {
         answer_stored(call);
         return;
     }
     call->next = NULL;
-    *store->unacked_last = call;
-    store->unacked_last = &call->next;
+    *server->unacked_last = call;
+    server->unacked_last = &call->next;
 }
 
 /* All that wait: their writes were answered before this, so they were sent before this was. */
-static void unacked_answer(struct store *store, bool acknowledged) {
-    struct store_call *call = store->unacked_first;
-    store->unacked_first = NULL;
-    store->unacked_last = &store->unacked_first;
+static void unacked_answer(struct store_server *server, bool acknowledged) {
+    struct store_call *call = server->unacked_first;
+    server->unacked_first = NULL;
+    server->unacked_last = &server->unacked_first;
     while (call != NULL) {
         struct store_call *next = call->next;
         if (acknowledged) {
@@ -198,32 +222,34 @@ static void unacked_answer(struct store *store, bool acknowledged) {
 
 /* WAIT answers how many replicas have it, WAITAOF whether our disk has it, and how many others'. */
 static void on_followed_up(void *ctx, redisReply *reply) {
-    struct store *store = ctx;
+    struct store_server *server = ctx;
+    struct store *store = server->store;
     bool acknowledged = false;
     if (reply != NULL && reply->type == REDIS_REPLY_INTEGER) {
         acknowledged = reply->integer >= (long long)store->ack.replicas;
     } else if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
         acknowledged = reply->element[0]->integer >= 1;
     }
-    if (reply != NULL && !acknowledged && store->unacked_first != NULL) {
+    if (reply != NULL && !acknowledged && server->unacked_first != NULL) {
         char text[160];
         snprintf(text, sizeof text, "not acknowledged as --ack asks within %d ms (%s%lld)",
                  STORE_ACK_MS, reply->type == REDIS_REPLY_ERROR ? reply->str : "by ",
                  reply->type == REDIS_REPLY_ARRAY ? 0LL : (long long)reply->integer);
-        store_log_refused(store, store->unacked_first, text);
+        store_log_refused(store, server->unacked_first, text);
     }
-    unacked_answer(store, acknowledged);
+    unacked_answer(server, acknowledged);
 }
 
-void store_follow_up(struct store *store) {
-    if (!store->unfollowed || !redis_link_is_up(store->link)) {
+void store_follow_up(struct store_server *server) {
+    const struct ack *ack = &server->store->ack;
+    if (!server->unfollowed || !redis_link_is_up(server->link)) {
         return;
     }
     char number[16];
-    snprintf(number, sizeof number, "%" PRIu32, store->ack.replicas);
+    snprintf(number, sizeof number, "%" PRIu32, ack->replicas);
     const char *wait[] = {"WAIT", number, TEXT(STORE_ACK_MS)};
     const char *waitaof[] = {"WAITAOF", "1", "0", TEXT(STORE_ACK_MS)};
-    bool is_wait = store->ack.kind == ACK_REPLICAS;
+    bool is_wait = ack->kind == ACK_REPLICAS;
     const char **argv = is_wait ? wait : waitaof;
     size_t sizes[4];
     int count = is_wait ? 3 : 4;
@@ -231,27 +257,99 @@ void store_follow_up(struct store *store) {
         sizes[i] = strlen(argv[i]);
     }
     /* If it cannot be sent now, the next turn does. */
-    store->unfollowed = !redis_link_send(store->link, count, argv, sizes, on_followed_up, store);
+    server->unfollowed = !redis_link_send(server->link, count, argv, sizes, on_followed_up, server);
 }
 
 /* --- the link ------------------------------------------------------------------------------ */
 
-void store_on_link_up(void *ctx, struct redis_link *link) {
-    struct store *store = ctx;
-    store->checking = false;
-    store->scripts_loading = 0;
-    store_check(store); /* answered before the scripts are */
-    store_scripts_load(store);
+static void on_link_up(void *ctx, struct redis_link *link) {
+    struct store_server *server = ctx;
+    server->checking = false;
+    server->scripts_loading = 0;
+    server->connection = ++server->store->connections;
+    server->down_told[0] = '\0';
+    server_check(server); /* answered before the scripts are */
+    store_scripts_load(server);
 }
 
-void store_on_link_down(void *ctx, struct redis_link *link, bool was_up, const char *why) {
-    struct store *store = ctx;
-    if (was_up) {
+/* Each new reason once: the link tries on, once a second at most. */
+static void down_tell(struct store_server *server, bool was_up, const char *why) {
+    struct store *store = server->store;
+    char place[REDIS_PLACE_TEXT_BYTES];
+    redis_place_format(redis_link_place(server->link), place);
+    if (store->cluster == NULL && was_up) {
         log_warn(&store->log, "lost Redis: %s; takes go on from memory", why);
+    } else if (store->cluster != NULL && strcmp(server->down_told, why) != 0) {
+        snprintf(server->down_told, sizeof server->down_told, "%s", why);
+        log_warn(&store->log, "%s the Redis master %s: %s; takes of its slots go on from memory",
+                 was_up ? "lost" : "cannot use", place, why);
     }
-    store->scripts_loading = 0;
-    store->scripts_loaded = store->kept = store->checking = store->unfollowed = false;
-    store->clock_asked_ns = 0;
-    unacked_answer(store, false);
-    store_settle(store);
+}
+
+static void on_link_down(void *ctx, struct redis_link *link, bool was_up, const char *why) {
+    struct store_server *server = ctx;
+    bool told = server->away;
+    down_tell(server, was_up, why);
+    server->away = true;
+    server->scripts_loading = 0;
+    server->scripts_loaded = server->kept = server->checking = server->unfollowed = false;
+    if (server->store->cluster == NULL) {
+        server->store->clock_asked_ns = 0;
+    }
+    unacked_answer(server, false);
+    server_settle(server);
+    if (!told && server->store->cluster != NULL) { /* it was never ready: calls wait for it */
+        store_cluster_changed(server);
+    }
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+struct store_server *store_server_open(struct store *store, const struct redis_access *access,
+                                       const struct redis_place *place) {
+    if (store->server_count == STORE_SERVERS_MAX) {
+        return NULL;
+    }
+    struct store_server *server = calloc(1, sizeof *server);
+    if (server == NULL) {
+        return NULL;
+    }
+    server->store = store;
+    server->access = *access;
+    server->unacked_last = &server->unacked_first;
+    if (place != NULL) { /* there and nowhere else */
+        server->access.address.cluster = false;
+        server->access.address.places[0] = *place;
+        server->access.address.place_count = 1;
+    }
+    struct redis_link_handler handler = {server, on_link_up, on_link_down};
+    server->link = redis_link_open(store->loop, &server->access, &handler);
+    if (server->link == NULL) {
+        free(server);
+        return NULL;
+    }
+    store->handles_open++;
+    store->servers[store->server_count] = server;
+    store->server_count++;
+    return server;
+}
+
+static void on_link_closed(void *ctx) {
+    struct store_server *server = ctx;
+    struct store *store = server->store;
+    free(server->info);
+    free(server);
+    store_part_closed(store);
+}
+
+void store_server_close(struct store_server *server) {
+    struct store *store = server->store;
+    for (uint32_t i = 0; i < store->server_count; i++) {
+        if (store->servers[i] == server) {
+            store->server_count--;
+            store->servers[i] = store->servers[store->server_count];
+        }
+    }
+    redis_link_close(server->link, on_link_closed, server);
+    unacked_answer(server, false);
 }

@@ -1,5 +1,6 @@
 /* Reading a slot back: pages of HSCAN turned into pairs. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "server/io/store_impl.h"
 
@@ -35,7 +36,10 @@ void store_on_key(void *ctx, redisReply *reply) {
     struct shard_stored_pair pairs[2];
     struct shard_event event = {.kind = SHARD_EVENT_STORED};
     event.stored.status = SHARD_STORED_FAILED;
-    if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR &&
+        strncmp(reply->str, "NOSCRIPT", 8) == 0) {
+        store_scripts_load(call->server);
+    } else if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
         store_log_refused(call->store, call, reply->str);
     } else if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
                value_valid(reply->element[0]) && value_valid(reply->element[1])) {
@@ -68,6 +72,7 @@ void store_on_page(void *ctx, redisReply *reply) {
             event.stored.cursor = strtoull(reply->element[0]->str, NULL, 10);
             event.stored.pairs = store->pairs;
             event.stored.pair_count = count;
+            store->slots[call->slot.index].page_connection = call->server->connection;
         }
     }
     store_answer(call, &event);
