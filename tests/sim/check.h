@@ -148,7 +148,8 @@ bool fence_is_raised_again(const struct process *process, uint32_t slot);
     X(WAITING, "more-waiting")        /* bounds: a router takes in more than it may */             \
     X(EARLY, "early-release")         /* mark: held results go out at once */                      \
     X(KEPT, "kept-when-full")         /* absent: full buckets stay */                              \
-    X(CLOCK_BACK, "clock-back")       /* clock: time steps back */
+    X(CLOCK_BACK, "clock-back")       /* clock: time steps back */                                 \
+    X(REPLAYED, "replayed-later")     /* refusal: what is read counts from when it is read */
 
 enum plant {
 #define X(name, text) PLANT_##name,

@@ -481,7 +481,11 @@ static void reloaded(struct key_model *model, bool whole) {
         return;
     }
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
-        model->high[i] = most(model->high[i], stored[i]); /* with what was reserved */
+        /* What was reserved may be lost with its owner, and no more than that. */
+        const struct limit *limit = &model->terms.limits[i];
+        parts reserved = (parts)(limit->burst_tokens / SHARD_RESERVE_PART + 1) * limit->period_ns;
+        parts most_high = model->high[i] + reserved;
+        model->high[i] = most(model->high[i], stored[i] < most_high ? stored[i] : most_high);
     }
     if (model->strict && !store_is_behind()) {
         mark_look(model, "when a new owner reads it");

@@ -17,6 +17,9 @@
 
 #define SHARDS_OF_RUN_MAX 512
 
+/* Records of a page that a planted fault changes. */
+#define PAGE_PAIRS_MAX 64
+
 /* What a former owner may need to hear of it, when nothing else goes wrong: a write is due after
  * the snapshot interval, and its refusal comes with the answer. A heartbeat may be as long away. */
 #define ZOMBIE_SLACK_NS (500 * MS)
@@ -324,6 +327,25 @@ void __real_shard_step(struct shard *shard, const struct shard_event *event,
 void __wrap_shard_step(struct shard *shard, const struct shard_event *event,
                        struct shard_update *update);
 
+/* As if the takes were made again when the file is read: the outage has refilled nothing. */
+static void page_spoil(struct shard_event *event) {
+    static struct shard_stored_pair pairs[PAGE_PAIRS_MAX];
+    static uint8_t records[PAGE_PAIRS_MAX][RECORD_BYTES_MAX];
+    for (uint32_t i = 0; i < event->stored.pair_count; i++) {
+        struct record record;
+        struct fault fault;
+        pairs[i] = event->stored.pairs[i];
+        if (i < PAGE_PAIRS_MAX && pairs[i].value.data != NULL &&
+            record_read(pairs[i].value, &record, &fault) == CODE_OK) {
+            for (uint32_t j = 0; j < record.tat_count; j++) {
+                record.tats[j].ns += world.config.outage_ns;
+            }
+            pairs[i].value = bytes_of(records[i], record_write(&record, records[i]));
+        }
+    }
+    event->stored.pairs = pairs;
+}
+
 /* What a planted fault makes of an event. */
 static void event_spoil(struct shard_seen *seen, struct shard_event *event,
                         uint8_t nothing[SLOTS_MAX / 8]) {
@@ -339,6 +361,11 @@ static void event_spoil(struct shard_seen *seen, struct shard_event *event,
                event->stored.status == SHARD_STORED_FENCED &&
                event->stored.op_kind == SHARD_OP_WRITE) {
         event->stored.status = SHARD_STORED_OK;
+    } else if (check_planted(PLANT_REPLAYED) && event->kind == SHARD_EVENT_STORED &&
+               event->stored.status == SHARD_STORED_OK && sim_now() > OUTAGE_BEGINS_NS &&
+               (event->stored.op_kind == SHARD_OP_LOAD_BUCKETS ||
+                event->stored.op_kind == SHARD_OP_FETCH)) {
+        page_spoil(event);
     }
 }
 
@@ -533,6 +560,9 @@ void checks_end(void) {
     if (held_now() + asked_now() > 0) {
         sim_fail("answers", "%u results are held at the end, %u takes wait for their key",
                  held_now(), asked_now());
+    }
+    if (world.config.outage_ns > 0) {
+        return; /* nothing refills in the time that is left */
     }
     if (buckets > 0) {
         sim_fail("absent", "%" PRIu64 " buckets are full, and still in memory", buckets);

@@ -233,6 +233,12 @@ static void on_timer(uv_timer_t *timer) {
     struct client *client = timer->data;
     uint64_t mean_ms = world.config.request_every_ns / MS;
     late_look(client);
+    uint64_t silent_from_ns = OUTAGE_BEGINS_NS - OUTAGE_SILENCE_NS;
+    uint64_t silent_to_ns = OUTAGE_BEGINS_NS + world.config.outage_ns + OUTAGE_RETURN_NS;
+    if (world.config.outage_ns > 0 && sim_now() >= silent_from_ns && sim_now() < silent_to_ns) {
+        uv_timer_start(timer, on_timer, (silent_to_ns - sim_now()) / MS + 1, 0);
+        return;
+    }
     if (sim_now() < world.config.end_ns - CHECK_REFILL_NS) {
         uint32_t burst = sim_chance(STREAM_CLIENTS, 50) ? 20 : 1;
         for (uint32_t i = 0; i < burst; i++) {

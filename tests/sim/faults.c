@@ -1,4 +1,6 @@
 /* The bad days of a run: which faults come when, and that they end. */
+#include <inttypes.h>
+
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/loop.h"
@@ -300,11 +302,33 @@ static void on_all_back(void *ctx, uint64_t argument) {
     }
 }
 
+/* --- everything off ------------------------------------------------------------------------ */
+
+static void on_outage_over(void *ctx, uint64_t argument) {
+    for (uint32_t i = 0; i < world.config.nodes; i++) {
+        node_begin(&world.nodes[i], false);
+    }
+}
+
+static void on_outage(void *ctx, uint64_t argument) {
+    disturb(world.config.outage_ns);
+    sim_trace("everything is off for %" PRIu64 " s", world.config.outage_ns / SECOND);
+    for (uint32_t i = 0; i < world.config.nodes; i++) {
+        world.nodes[i].node = NULL;
+        process_kill(world.nodes[i].process, false);
+    }
+    store_restart(world.config.outage_ns, false);
+    sim_at(sim_now() + world.config.outage_ns + SECOND, on_outage_over, NULL, 0);
+}
+
 void faults_begin(void) {
     disturb(3 * SECOND); /* a cluster that begins */
     for (uint32_t i = 0; i < FAULT_COUNT; i++) {
         uint64_t first_ns = SECOND + sim_below(STREAM_FAULTS, 6 * world.config.fault_every_ns);
         sim_at(first_ns, on_fault, NULL, i);
+    }
+    if (world.config.outage_ns > 0) {
+        sim_at(OUTAGE_BEGINS_NS, on_outage, NULL, 0);
     }
     sim_at(world.config.faults_end_ns, on_over, NULL, 0);
     sim_at(world.config.faults_end_ns + SECOND, on_all_back, NULL, 0);

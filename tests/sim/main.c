@@ -28,8 +28,8 @@ struct arguments {
     bool trace, twice, quiet;
     uint64_t without; /* features */
     uint64_t only;    /* features, UINT64_MAX: as drawn */
-    uint32_t clients, nodes;
-    uint64_t end_ms, fault_ms;
+    uint32_t clients, nodes, shards, routers, slots, keys;
+    uint64_t end_ms, fault_ms, request_ms, outage_ms;
     bool steady;
     const char *plant;
     const char *expect; /* the checker that must find something */
@@ -55,17 +55,28 @@ static void config_apply(const struct arguments *arguments, struct config *confi
         config->features = arguments->only;
     }
     config->features &= ~arguments->without;
-    if (arguments->clients > 0) {
-        config->clients = arguments->clients;
+    const struct {
+        uint32_t given, *to;
+    } counts[] = {
+        {arguments->clients, &config->clients}, {arguments->nodes, &config->nodes},
+        {arguments->shards, &config->shards},   {arguments->routers, &config->routers},
+        {arguments->slots, &config->slots},     {arguments->keys, &config->keys},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        *counts[i].to = counts[i].given > 0 ? counts[i].given : *counts[i].to;
     }
-    if (arguments->nodes > 0) {
-        config->nodes = arguments->nodes;
-        config->slots = config->slots < config->nodes * config->shards ? 16 : config->slots;
+    if (config->slots < config->nodes * config->shards) {
+        config->slots = 16;
     }
     if (arguments->fault_ms > 0) {
         config->fault_every_ns = arguments->fault_ms * MS;
     }
+    if (arguments->request_ms > 0) {
+        config->request_every_ns = arguments->request_ms * MS;
+    }
     config->steady = arguments->steady;
+    config->outage_ns = arguments->outage_ms * MS;
+    config->faults_end_ns += config->outage_ns;
     if (arguments->end_ms > 0 && arguments->end_ms * MS < config->faults_end_ns) {
         config->faults_end_ns = arguments->end_ms * MS;
     }
@@ -293,8 +304,9 @@ static void usage(void) {
             "                  [--trace] [--twice] [--quiet] [--cover]\n"
             "                  [--plant FAULT] [--expect CHECKER]\n"
             "                  [--only FEATURE,...] [--without FEATURE,...]\n"
-            "                  [--clients N] [--nodes N] [--end-ms MS]\n"
-            "                  [--fault-ms MS] [--steady]\n"
+            "                  [--clients N] [--nodes N] [--shards N] [--routers N] [--slots N]\n"
+            "                  [--keys N] [--end-ms MS] [--fault-ms MS] [--request-ms MS]\n"
+            "                  [--outage-ms MS] [--steady]\n"
             "features:");
     for (int i = 0; i < FEATURE_COUNT; i++) {
         fprintf(stderr, " %s", feature_names[i]);
@@ -334,7 +346,38 @@ static uint64_t number_of(const char *text) {
     return number;
 }
 
+/* Options that are counts. False: there is none of that name. */
+static bool count_read(struct arguments *arguments, const char *name, const char *value) {
+    const struct {
+        const char *name;
+        uint32_t *to;
+        uint32_t most;
+    } counts[] = {
+        {"--jobs", &arguments->jobs, JOBS_MAX},
+        {"--clients", &arguments->clients, CLIENTS_OF_RUN_MAX},
+        {"--nodes", &arguments->nodes, NODES_OF_RUN_MAX},
+        {"--shards", &arguments->shards, SHARDS_OF_NODE_MAX},
+        {"--routers", &arguments->routers, ROUTERS_OF_RUN_MAX},
+        {"--slots", &arguments->slots, SLOTS_OF_RUN_MAX},
+        {"--keys", &arguments->keys, KEYS_OF_RUN_MAX},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        if (strcmp(name, counts[i].name) == 0) {
+            uint64_t number = number_of(value);
+            if (number < 1 || number > counts[i].most) {
+                usage();
+            }
+            *counts[i].to = (uint32_t)number;
+            return true;
+        }
+    }
+    return false;
+}
+
 static void argument_read(struct arguments *arguments, const char *name, const char *value) {
+    if (count_read(arguments, name, value)) {
+        return;
+    }
     if (strcmp(name, "--seed") == 0) {
         arguments->first = number_of(value);
         arguments->count = 1;
@@ -346,8 +389,6 @@ static void argument_read(struct arguments *arguments, const char *name, const c
         arguments->seconds = number_of(value) * 60;
     } else if (strcmp(name, "--seconds") == 0) {
         arguments->seconds = number_of(value);
-    } else if (strcmp(name, "--jobs") == 0) {
-        arguments->jobs = (uint32_t)number_of(value);
     } else if (strcmp(name, "--plant") == 0) {
         arguments->plant = value;
     } else if (strcmp(name, "--expect") == 0) {
@@ -356,12 +397,12 @@ static void argument_read(struct arguments *arguments, const char *name, const c
         arguments->without |= features_of(value);
     } else if (strcmp(name, "--only") == 0) {
         arguments->only = features_of(value);
-    } else if (strcmp(name, "--clients") == 0) {
-        arguments->clients = (uint32_t)number_of(value);
-    } else if (strcmp(name, "--nodes") == 0) {
-        arguments->nodes = (uint32_t)number_of(value);
     } else if (strcmp(name, "--fault-ms") == 0) {
         arguments->fault_ms = number_of(value);
+    } else if (strcmp(name, "--request-ms") == 0) {
+        arguments->request_ms = number_of(value);
+    } else if (strcmp(name, "--outage-ms") == 0) {
+        arguments->outage_ms = number_of(value);
     } else if (strcmp(name, "--end-ms") == 0) {
         arguments->end_ms = number_of(value);
     } else {
@@ -389,9 +430,7 @@ int main(int argc, char **argv) {
             usage();
         }
     }
-    if (arguments.jobs < 1 || arguments.jobs > JOBS_MAX || arguments.clients > CLIENTS_OF_RUN_MAX ||
-        arguments.nodes > NODES_OF_RUN_MAX ||
-        (arguments.plant != NULL && !check_plant(arguments.plant))) {
+    if (arguments.plant != NULL && !check_plant(arguments.plant)) {
         usage();
     }
     return seeds_run(&arguments);

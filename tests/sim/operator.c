@@ -46,6 +46,12 @@ static void plans_write(struct writer *writer, uint32_t variant) {
     struct limit usual[] = {{10 + more, SECOND, 20 + more}};
     struct limit pair[] = {{50, SECOND, 30}, {30 + more, SECOND, 60}};
     struct limit slow[] = {{2 + variant, SECOND, SLOW_PLAN_BURST}};
+    if (world.config.outage_ns > 0) { /* of which half comes back in the meantime */
+        uint64_t twice_ns = 2 * world.config.outage_ns;
+        usual[0] = (struct limit){20, twice_ns, 20};
+        pair[1] = (struct limit){60, twice_ns, 60};
+        slow[0] = (struct limit){SLOW_PLAN_BURST, twice_ns, SLOW_PLAN_BURST};
+    }
     write_map(writer, 2);
     write_text_text(writer, "default", "default");
     write_text(writer, "plans");

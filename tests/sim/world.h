@@ -63,6 +63,7 @@ struct config {
     uint64_t end_ns;
     uint64_t request_every_ns; /* of one client, on average */
     uint64_t fault_every_ns;
+    uint64_t outage_ns; /* 0: none; else all nodes and the store are off for so long */
     bool steady; /* once the cluster has begun no take may go without its owner, faults or not */
 };
 
@@ -76,6 +77,8 @@ static inline bool config_has(const struct config *config, enum feature feature)
 #define NODES_OF_RUN_MAX 6
 #define ROUTERS_OF_RUN_MAX 3
 #define CLIENTS_OF_RUN_MAX 8
+#define SHARDS_OF_NODE_MAX 2
+#define SLOTS_OF_RUN_MAX 64
 #define KEYS_OF_RUN_MAX 64
 
 /* A place where a node runs: a machine, and its process if it is alive. */
@@ -127,6 +130,12 @@ void router_url(const struct router_place *place, char url[64]);
 /* The names of keys and the plan each is taken under. */
 void key_name(uint32_t key, char name[32]);
 const char *key_plan(uint32_t key);
+
+/* While everything is off nobody asks: when it begins, and when somebody may ask again. Clients
+ * fall silent a while before, so that all that they were granted is written. */
+#define OUTAGE_BEGINS_NS (6 * SECOND)
+#define OUTAGE_SILENCE_NS SECOND
+#define OUTAGE_RETURN_NS (5 * SECOND)
 
 /* The burst of the plan that is relaxed in every run. */
 #define SLOW_PLAN_BURST 14
