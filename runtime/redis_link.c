@@ -151,6 +151,7 @@ static void link_free_if_done(struct redis_link *link) {
         return;
     void (*on_closed)(void *ctx) = link->on_closed;
     void *ctx = link->closed_ctx;
+    redis_replies_fini(&link->replies);
     free(link);
     if (on_closed != NULL)
         on_closed(ctx);
@@ -262,6 +263,7 @@ static void link_connect(struct redis_link *link, const char *host) {
     }
     link->context = context;
     context->data = link;
+    redis_replies_use(&link->replies, context->c.reader);
     if (!local)
         (void)redisEnableKeepAlive(&context->c);
     redisAsyncSetConnectCallback(context, on_connect);

@@ -5,6 +5,7 @@
 #include <sys/queue.h>
 
 #include "runtime/redis_link.h"
+#include "runtime/redis_replies.h"
 #include "runtime/redis_seek.h"
 #include "runtime/redis_tls.h"
 #include "runtime/retry.h"
@@ -50,7 +51,8 @@ struct redis_link {
     struct redis_seek *watch; /* UP only: whether the master is still this one */
     uint32_t sentinel;        /* the one that knew last: it is asked first */
     redisAsyncContext *context;
-    struct redis_tls *tls; /* of the context; NULL: plain */
+    struct redis_replies replies; /* of the context, and the next one */
+    struct redis_tls *tls;        /* of the context; NULL: plain */
     uv_getaddrinfo_t resolve;
     uv_timer_t timer;    /* the next attempt, or the end of this one */
     uv_timer_t watchdog; /* runs while commands are outstanding */

@@ -206,8 +206,9 @@ static uint64_t wake_at(const struct shard *shard) {
     bool can_start =
         shard->store_up && !shard->stopping &&
         ((shard->fencing_count < SHARD_FENCING_MAX && !slot_queue_empty(&shard->starting)) ||
-         (shard->streaming_count < SHARD_LOADING_MAX && !slot_queue_empty(&shard->loading)) ||
-         (shard->rereading_count == 0 && !slot_queue_empty(&shard->rereading)) ||
+         (shard->streaming_count < SHARD_LOADING_MAX &&
+          (!slot_queue_empty(&shard->loading) ||
+           (shard->rereading_count == 0 && !slot_queue_empty(&shard->rereading)))) ||
          shard->unsent_count > 0);
     if (can_start || (shard->store_up && shard->rewrite_count > 0) ||
         !slot_queue_empty(&shard->reclaim) ||

@@ -68,9 +68,9 @@
 /* Slots being fenced at once: all of a shard's are within a few round trips. */
 #define SHARD_FENCING_MAX 256
 
-/* Slots whose pages are being read at once: enough to fill the pipe to Redis, few enough that keys
- * read on demand do not wait long behind them. */
-#define SHARD_LOADING_MAX 16
+/* Slots whose pages are being read at once, a page each: the second is made while the first is
+ * taken in. Keys read on demand wait behind them, and more are not faster (decision 0027). */
+#define SHARD_LOADING_MAX 2
 
 /* Keys being read on demand, and takes that wait for them: more than a round trip's worth. Beyond
  * them takes are refused until the slot has been read. */

@@ -2,6 +2,17 @@
 #include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
+/* Pairs of a page whose places in the table are asked for together: as many as take_many's. */
+#define LOAD_GROUP 16
+
+/* The terms of the record before, for most of a page are under few plans. Good within one call:
+ * its bytes are the page's, and no bucket that holds the term leaves meanwhile. */
+struct load_memo {
+    struct bytes plan; /* size 0: none yet */
+    uint32_t generation, tat_count;
+    uint16_t term;
+};
+
 static bool key_valid(struct bytes key) {
     return key.size >= 1 && key.size <= KEY_BYTES_MAX;
 }
@@ -36,6 +47,21 @@ static uint16_t record_term(struct shard *shard, const struct record *record) {
     return bound(shard, term_set_plan(&shard->terms, &name, generation, terms));
 }
 
+/* Of the record, with one more user. */
+static uint16_t record_term_hold(struct shard *shard, const struct record *record,
+                                 struct load_memo *memo) {
+    if (!record->is_inline && memo->plan.size > 0 && record->generation == memo->generation &&
+        record->tat_count == memo->tat_count && bytes_equal(record->plan, memo->plan)) {
+        term_set_hold(&shard->terms, memo->term);
+        return memo->term;
+    }
+    uint16_t term = record_term(shard, record);
+    if (!record->is_inline && term != TERM_NONE) {
+        *memo = (struct load_memo){record->plan, record->generation, record->tat_count, term};
+    }
+    return term;
+}
+
 static bool load_unreadable(struct shard *shard, struct shard_slot *slot, uint64_t hash,
                             struct bytes key, bool newer, const char *text) {
     const struct tat no_tats[1] = {0};
@@ -52,9 +78,8 @@ static bool load_unreadable(struct shard *shard, struct shard_slot *slot, uint64
     return true;
 }
 
-static bool load_bucket(struct shard *shard, struct shard_slot *slot,
-                        const struct shard_stored_pair *pair) {
-    uint64_t hash = key_hash(pair->key);
+static bool load_bucket(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                        const struct shard_stored_pair *pair, struct load_memo *memo) {
     uint32_t ref = bucket_find(shard, slot, hash, pair->key);
     if (ref != 0) { /* a page may come twice */
         resident_at(&shard->arena, ref)->state |= RESIDENT_STORED;
@@ -65,7 +90,7 @@ static bool load_bucket(struct shard *shard, struct shard_slot *slot,
     if (record_read(pair->value, &record, &fault) != CODE_OK) {
         return load_unreadable(shard, slot, hash, pair->key, record_is_newer(&record), fault.text);
     }
-    uint16_t term_at = record_term(shard, &record);
+    uint16_t term_at = record_term_hold(shard, &record, memo);
     if (term_at == TERM_NONE) {
         return load_unreadable(shard, slot, hash, pair->key, false,
                                "this shard holds too many different inline limits");
@@ -82,6 +107,7 @@ static bool load_bucket(struct shard *shard, struct shard_slot *slot,
     if (bucket_add(shard, slot, hash, pair->key, term_at, limit_count, tats, RESIDENT_STORED) ==
         0) {
         term_set_release(&shard->terms, term_at);
+        memo->plan.size = 0;
         /* A full bucket is the same as none. Its record stays behind, until the next load. */
         struct terms counted = {.limit_count = limit_count};
         return bucket_full(&counted, tats, shard->now_ns);
@@ -92,11 +118,19 @@ static bool load_bucket(struct shard *shard, struct shard_slot *slot,
 
 bool load_buckets(struct shard *shard, struct shard_slot *slot,
                   const struct shard_stored_pair *pairs, uint32_t count) {
+    struct load_memo memo = {0};
+    uint64_t hashes[LOAD_GROUP];
     for (uint32_t i = 0; i < count; i++) {
+        if (i % LOAD_GROUP == 0) {
+            for (uint32_t ahead = 0; ahead < LOAD_GROUP && i + ahead < count; ahead++) {
+                hashes[ahead] = key_hash(pairs[i + ahead].key);
+                table_prefetch(&slot->buckets, table_tag(hashes[ahead]));
+            }
+        }
         if (!key_valid(pairs[i].key)) {
             shard_notice_add(shard, SHARD_NOTICE_UNREADABLE, shard_slot_at(shard, slot),
                              (struct bytes){0}, "a record whose key has no valid size");
-        } else if (!load_bucket(shard, slot, &pairs[i])) {
+        } else if (!load_bucket(shard, slot, hashes[i % LOAD_GROUP], &pairs[i], &memo)) {
             return false;
         }
     }

@@ -31,13 +31,17 @@ static bool state_starting(uint32_t state) {
     return state == SLOT_FENCING || state == SLOT_LOADING;
 }
 
+static void slot_unstream(struct shard *shard, struct shard_slot *slot) {
+    shard->streaming_count -= slot->streaming;
+    shard->rereading_count -= slot->streaming && slot->state == SLOT_SERVING;
+    slot->streaming = false;
+}
+
 static void slot_move(struct shard *shard, struct shard_slot *slot, enum slot_state to) {
     assert((slot_states[slot->state].moves & MOVE(to)) != 0);
     shard->fencing_count -= slot->state == SLOT_FENCING;
     shard->fencing_count += to == SLOT_FENCING;
-    shard->streaming_count -= slot->streaming;
-    shard->rereading_count -= slot->streaming && slot->state == SLOT_SERVING;
-    slot->streaming = false;
+    slot_unstream(shard, slot);
     shard->counters.slots_serving -= slot->state == SLOT_SERVING;
     shard->counters.slots_serving += to == SLOT_SERVING;
     shard->counters.slots_sealed -= slot->state == SLOT_SEALED;
@@ -240,9 +244,7 @@ static void page_reread(struct shard *shard, struct shard_slot *slot,
     slot->cursor = event->stored.cursor;
     if (slot->cursor == 0) {
         slot->leftovers = false;
-        slot->streaming = false;
-        shard->streaming_count--;
-        shard->rereading_count--;
+        slot_unstream(shard, slot);
     }
     slot_ready(shard, slot);
 }
@@ -251,8 +253,12 @@ static void page_loaded(struct shard *shard, struct shard_slot *slot,
                         const struct shard_event *event) {
     if (event->stored.status != SHARD_STORED_OK) {
         /* A cursor means nothing to a server that was restarted: begin anew. What has been read
-         * stays: it is as new as anything in the store. */
+         * stays: it is as new as anything in the store. Another slot has its place meanwhile, for
+         * it may be that this one can never be read. */
         slot->cursor = 0;
+        if (slot->state == SLOT_LOADING) {
+            slot_unstream(shard, slot);
+        }
         slot_later(shard, slot);
         return;
     }
@@ -365,6 +371,9 @@ static void work_due(struct shard *shard) {
             snapshot_hurry(shard, slot);
             if (state_starting(slot->state) || slot->streaming) {
                 slot_ready(shard, slot);
+            }
+            if (slot->state == SLOT_LOADING && !slot->streaming) {
+                slot_queue_push(&shard->loading, at);
             }
         }
     }

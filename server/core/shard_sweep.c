@@ -155,7 +155,8 @@ void sweep_reread(struct shard *shard) {
     if (!shard->store_up || shard->stopping) {
         return;
     }
-    while (shard->rereading_count == 0 && !slot_queue_empty(&shard->rereading)) {
+    while (shard->rereading_count == 0 && shard->streaming_count < SHARD_LOADING_MAX &&
+           !slot_queue_empty(&shard->rereading)) {
         struct shard_slot *slot = &shard->slots[slot_queue_pop(&shard->rereading)];
         if (slot->state == SLOT_SERVING && slot->leftovers && !slot->streaming) {
             slot->streaming = true;

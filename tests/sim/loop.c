@@ -221,11 +221,26 @@ static void checks_run(struct handle_list *list) {
     }
 }
 
+/* What was posted for a handle whose memory goes: libuv forgets it as well. */
+static void items_forget(struct loop *loop, const void *ctx) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < loop->item_count; i++) {
+        if (loop->items[i].ctx != ctx) {
+            loop->items[kept] = loop->items[i];
+            kept++;
+        }
+    }
+    loop->item_count = kept;
+}
+
 static void closing_run(struct loop *loop) {
     struct handle_list list = loop->closing;
     loop->closing = (struct handle_list){0};
     for (uint32_t i = 0; i < list.count; i++) {
         uv_handle_t *handle = list.at[i];
+        if (handle->type == UV_ASYNC) {
+            items_forget(loop, handle);
+        }
         bool pinned = handle->type == UV_TCP || handle->type == UV_ASYNC;
         loop->pins -= pinned;
         if (handle->type == UV_TCP) {

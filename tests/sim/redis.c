@@ -115,7 +115,7 @@ static void replies_read(struct client *client) {
         client->in_callback = true;
         callback->fn(&client->context, reply, callback->data);
         client->in_callback = false;
-        freeReplyObject(reply);
+        client->reader->fn->freeObject(reply);
         free(callback);
         reply = NULL;
         if (client->freeing) {
@@ -189,7 +189,7 @@ redisAsyncContext *redisAsyncConnect(const char *host, int port) {
     client->ended = 1;
     client->last = &client->first;
     client->process = process_current();
-    client->reader = redisReaderCreate();
+    client->reader = client->context.c.reader = redisReaderCreate();
     client->context.c.fd = (int)address_of(host); /* until it is attached: whom to connect to */
     client->context.c.flags = port;
     return &client->context;

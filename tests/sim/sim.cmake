@@ -8,7 +8,8 @@ elseif(NOT SLUICE_SANITIZE MATCHES thread) # one thread, and stacks that ThreadS
     file(GLOB programs CONFIGURE_DEPENDS
         ${PROJECT_SOURCE_DIR}/server/io/*.c ${PROJECT_SOURCE_DIR}/router/io/*.c)
     foreach(name clock endpoint endpoint_sp endpoint_sp_peer link log mailbox memory redis_access
-                 redis_address redis_link redis_login redis_seek redis_slots sp sp_input sp_output tcp_address)
+                 redis_address redis_link redis_login redis_replies redis_seek redis_slots sp
+                 sp_input sp_output tcp_address)
         list(APPEND programs ${PROJECT_SOURCE_DIR}/runtime/${name}.c)
     endforeach()
     add_library(sluice_sim_programs OBJECT ${programs})

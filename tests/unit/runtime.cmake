@@ -1,6 +1,6 @@
 # The tests of runtime/, a program for each of its parts.
 set(here "${CMAKE_CURRENT_LIST_DIR}")
-foreach(part IN ITEMS sp clock mailbox log options addresses redis_slots)
+foreach(part IN ITEMS sp clock mailbox log options addresses redis_replies redis_slots)
     sluice_test(${part} SOURCES "${here}/test_${part}.c" LINK sluice_runtime)
 endforeach()
 foreach(part IN ITEMS endpoint endpoint_peer endpoint_nng)

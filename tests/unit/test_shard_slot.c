@@ -79,6 +79,30 @@ static void test_few_slots_load_at_once(void **state) {
     assert_int_equal(fixture.notices[SHARD_NOTICE_SERVING], 1);
 }
 
+/* As of slots under whose names somebody else keeps something. */
+static void test_slots_that_cannot_be_read_hold_up_no_other(void **state) {
+    fixture.hold = true;
+    fixture_plans(&fixture, &usual, 1);
+    fixture_store(&fixture, true, false);
+    fixture_own_all(&fixture);
+    for (uint32_t i = 0; i < 1000; i++) {
+        if (fixture.held_count == 0) {
+            fixture_pass(&fixture, 100 * MS);
+            continue;
+        }
+        bool bad = fixture.held[0].kind == SHARD_OP_LOAD_BUCKETS &&
+                   fixture.held[0].slot.index <= SHARD_LOADING_MAX;
+        fixture_answer(&fixture, bad ? SHARD_STORED_FAILED : SHARD_STORED_OK);
+    }
+    assert_int_equal(counters()->slots_serving, 64 - (SHARD_LOADING_MAX + 1));
+    fixture_answer_all(&fixture);
+    for (uint32_t i = 0; i < 10; i++) {
+        fixture_pass(&fixture, 100 * MS);
+        fixture_answer_all(&fixture);
+    }
+    assert_int_equal(counters()->slots_serving, 64); /* mended, they are read as well */
+}
+
 static void test_records_are_loaded_page_by_page(void **state) {
     char key[32];
     for (uint32_t i = 0; i < 500; i++) {
@@ -287,6 +311,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_fence_keys_buckets_in_order, open_bare, close_any),
         cmocka_unit_test_setup_teardown(test_few_slots_load_at_once, open_bare, close_any),
+        cmocka_unit_test_setup_teardown(test_slots_that_cannot_be_read_hold_up_no_other, open_bare,
+                                        close_any),
         cmocka_unit_test_setup_teardown(test_records_are_loaded_page_by_page, open_bare, close_any),
         cmocka_unit_test_setup_teardown(test_records_of_former_plans, open_bare, close_any),
         cmocka_unit_test_setup_teardown(test_a_newer_generation_than_the_set_waits_for_the_set,
