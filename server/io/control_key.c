@@ -184,6 +184,7 @@ static void counters_write(struct writer *writer, const struct shard_status *sta
         {"takes_granted", c->takes_granted},
         {"takes_refused", c->takes_refused},
         {"takes_failed", c->takes_failed},
+        {"takes_fetched", c->takes_fetched},
         {"peeks", c->peeks},
         {"refunds", c->refunds},
         {"tokens_granted", c->tokens_granted},
