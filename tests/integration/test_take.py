@@ -112,10 +112,17 @@ class TakeTest(ClusterTest):
         keys = [b"many-%d" % i for i in range(4096)]
         began = time.monotonic()
         answers = self.connection.take_many([[key, 1, INLINE] for key in keys])
-        if time.monotonic() - began > 0.2:  # a router's deadline is 0.25 s
-            answers = [answer for answer in answers if not answer.degraded]
-        self.assertEqual({answer.remaining for answer in answers}, {6})
+        if time.monotonic() - began < 0.2:  # a router's deadline is 0.25 s
+            self.assertEqual({answer.remaining for answer in answers}, {6})
+        # A slow build answers some by policy; when they are stored, looking at them is quick.
+        answers = wait_for("all are answered by their owners", lambda: self.owners_answers(keys))
+        self.assertLessEqual({answer.remaining for answer in answers}, {6, 7})
+        self.assertIn(6, {answer.remaining for answer in answers})
         self.assertEqual(self.connection.call("take_many"), [])
+
+    def owners_answers(self, keys):
+        answers = self.connection.take_many([[key, 0, INLINE] for key in keys])
+        return answers if not any(answer.degraded for answer in answers) else None
 
     def test_unknown_plan(self):
         error = self.assert_error("UNKNOWN_PLAN", self.connection.take, b"k", 1, "no-such-plan")
