@@ -4,6 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/redis_tls.h"
+
+/* Bytes of a reason before its option is named. */
+#define REDIS_ACCESS_WHY_BYTES 480
+
 static bool file_read(const char *path, char password[REDIS_PASSWORD_BYTES_MAX + 1], char *why,
                       size_t why_size) {
     FILE *file = fopen(path, "re");
@@ -44,4 +49,31 @@ bool redis_access_password(const struct redis_access *access,
     }
     memcpy(password, access->password, strlen(access->password) + 1);
     return true;
+}
+
+bool redis_access_check(struct redis_access *access, const char *url, char *why, size_t why_size) {
+    char reason[REDIS_ACCESS_WHY_BYTES], password[REDIS_PASSWORD_BYTES_MAX + 1];
+    bool has_files = access->tls.ca != NULL || access->tls.cert != NULL ||
+                     access->tls.key != NULL || access->tls.server_name != NULL;
+    if (!redis_address_parse(url, &access->address, reason, sizeof reason) ||
+        (access->address.tls && !redis_tls_available(reason, sizeof reason))) {
+        snprintf(why, why_size, "--redis: %s", reason);
+        return false;
+    }
+    if (has_files && !access->address.tls) {
+        snprintf(why, why_size,
+                 "--redis-ca, --redis-cert, --redis-key and --redis-server-name are for TLS, and "
+                 "--redis does not ask for it: rediss://");
+        return false;
+    }
+    if ((access->tls.cert == NULL) != (access->tls.key == NULL)) {
+        snprintf(why, why_size, "--redis-cert and --redis-key go together: give both");
+        return false;
+    }
+    bool known = redis_access_password(access, password, reason, sizeof reason);
+    explicit_bzero(password, sizeof password);
+    if (!known) {
+        snprintf(why, why_size, "--redis-password-file: %s", reason);
+    }
+    return known;
 }

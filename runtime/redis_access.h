@@ -38,4 +38,9 @@ struct redis_access {
 bool redis_access_password(const struct redis_access *access,
                            char password[REDIS_PASSWORD_BYTES_MAX + 1], char *why, size_t why_size);
 
+/* Fills in the address that a program's --redis names, and checks what its other --redis-...
+ * options have filled in. False with the reason, which names the option. As above, it may read a
+ * file. */
+bool redis_access_check(struct redis_access *access, const char *url, char *why, size_t why_size);
+
 #endif

@@ -199,7 +199,6 @@ static bool incarnation_draw(struct boot *boot, char *why) {
 
 static bool access_fill(struct redis_access *access, const struct node_settings *settings,
                         char *why) {
-    char reason[BOOT_WHY_BYTES - 32], password[REDIS_PASSWORD_BYTES_MAX + 1];
     access->password = settings->redis_password;
     access->password_file = settings->redis_password_file;
     access->sentinel_password = settings->redis_sentinel_password;
@@ -207,32 +206,10 @@ static bool access_fill(struct redis_access *access, const struct node_settings 
                                            .cert = settings->redis_cert,
                                            .key = settings->redis_key,
                                            .server_name = settings->redis_server_name};
-    bool has_files = access->tls.ca != NULL || access->tls.cert != NULL ||
-                     access->tls.key != NULL || access->tls.server_name != NULL;
-    if (!redis_address_parse(settings->redis, &access->address, reason, sizeof reason) ||
-        (access->address.tls && !redis_tls_available(reason, sizeof reason))) {
-        snprintf(why, BOOT_WHY_BYTES, "--redis: %s", reason);
-        return false;
-    }
-    if (has_files && !access->address.tls) {
-        snprintf(why, BOOT_WHY_BYTES,
-                 "--redis-ca, --redis-cert, --redis-key and --redis-server-name are for TLS, and "
-                 "--redis does not ask for it: rediss://");
-        return false;
-    }
-    if ((access->tls.cert == NULL) != (access->tls.key == NULL)) {
-        snprintf(why, BOOT_WHY_BYTES, "--redis-cert and --redis-key go together: give both");
-        return false;
-    }
     store_key key;
     int size = store_key_map(settings->key_prefix, key);
     access->slot = redis_slot_of(key, (size_t)size);
-    bool known = redis_access_password(access, password, reason, sizeof reason);
-    explicit_bzero(password, sizeof password);
-    if (!known) {
-        snprintf(why, BOOT_WHY_BYTES, "--redis-password-file: %s", reason);
-    }
-    return known;
+    return redis_access_check(access, settings->redis, why, BOOT_WHY_BYTES);
 }
 
 bool boot_open(struct boot *boot, const struct node_settings *settings, const struct log *log,
