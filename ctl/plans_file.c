@@ -160,11 +160,8 @@ static void limits_parse(struct plans_yaml *yaml, yaml_node_t *value, const char
 static void policy_parse(struct plans_yaml *yaml, yaml_node_t *value, const char *place,
                          void *into) {
     struct plan *plan = into;
-    if (bytes_equal(scalar_text(value), bytes_of_text("redis"))) {
-        mistake_at(yaml, value, "%s: this version does not know redis; expected deny or allow",
-                   place);
-    } else if (!policy_of_text(scalar_text(value), &plan->on_unavailable)) {
-        mistake_expected(yaml, value, place, "deny or allow");
+    if (!policy_of_text(scalar_text(value), &plan->on_unavailable)) {
+        mistake_expected(yaml, value, place, "deny, allow or redis");
     }
 }
 

@@ -21,7 +21,7 @@ void cluster_view_write(struct writer *writer, const struct map *map, const stru
                         uint64_t age_ms);
 
 /* Fills both; map->epoch is 0 if the cluster has none. The plans read hold names, the default and
- * policies only (no limits). */
+ * policies, and limits only if some plan lets routers decide in the store. */
 enum code cluster_view_read(struct bytes value, struct map *map, struct plan_set *plans,
                             uint64_t *age_ms, struct fault *fault);
 

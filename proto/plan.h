@@ -24,13 +24,14 @@ static inline struct bytes name_bytes(const struct name *name) {
 /* X(name, text). What the router answers when no owner does. */
 #define POLICIES(X)                                                                                \
     X(DENY, "deny")   /* refuse, flagged degraded */                                               \
-    X(ALLOW, "allow") /* grant, flagged degraded: the bound does not hold meanwhile */
+    X(ALLOW, "allow") /* grant, flagged degraded: the bound does not hold meanwhile */             \
+    X(REDIS, "redis") /* decide in the store, flagged degraded: the bound holds */
 enum policy {
 #define X(name, text) POLICY_##name,
     POLICIES(X)
 #undef X
 };
-#define POLICY_COUNT (POLICY_ALLOW + 1)
+#define POLICY_COUNT (POLICY_REDIS + 1)
 const char *policy_text(enum policy policy);
 bool policy_of_text(struct bytes text, enum policy *policy);
 

@@ -25,9 +25,10 @@ void limit_write_array(struct writer *writer, const struct limit *limit) {
     write_uint(writer, limit->burst_tokens);
 }
 
-static void history_write(struct writer *writer, const struct plan *plan) {
-    write_array(writer, plan->generation_count - 1);
-    for (uint32_t i = 1; i < plan->generation_count; i++) {
+/* Those from `first` on, newest first. */
+static void generations_write(struct writer *writer, const struct plan *plan, uint32_t first) {
+    write_array(writer, plan->generation_count - first);
+    for (uint32_t i = first; i < plan->generation_count; i++) {
         const struct plan_generation *old = &plan->generations[i];
         write_array(writer, 2);
         write_uint(writer, old->generation);
@@ -51,7 +52,7 @@ static void plan_write(struct writer *writer, const struct plan *plan) {
     }
     write_text_uint(writer, "generation", current->generation);
     write_text(writer, "history");
-    history_write(writer, plan);
+    generations_write(writer, plan, 1);
 }
 
 static void default_write(struct writer *writer, const struct plan_set *set) {
@@ -74,16 +75,30 @@ void plan_set_write(struct writer *writer, const struct plan_set *set) {
     }
 }
 
+bool policies_need_limits(const struct plan_set *set) {
+    bool needed = false;
+    for (uint32_t i = 0; i < set->plan_count; i++) {
+        needed = needed || set->plans[i].on_unavailable == POLICY_REDIS;
+    }
+    return needed;
+}
+
 void policies_write(struct writer *writer, const struct plan_set *set) {
+    bool limits = policies_need_limits(set);
     write_map(writer, 3);
     write_text_uint(writer, "version", set->version);
     default_write(writer, set);
     write_text(writer, "plans");
     write_array(writer, set->plan_count);
     for (uint32_t i = 0; i < set->plan_count; i++) {
-        write_array(writer, 2);
-        write_str(writer, name_bytes(&set->plans[i].name));
-        write_text(writer, policy_text(set->plans[i].on_unavailable));
+        const struct plan *plan = &set->plans[i];
+        bool with_limits = limits && plan->generations[0].terms.limit_count > 0;
+        write_array(writer, with_limits ? 3 : 2);
+        write_str(writer, name_bytes(&plan->name));
+        write_text(writer, policy_text(plan->on_unavailable));
+        if (with_limits) {
+            generations_write(writer, plan, 0);
+        }
     }
 }
 
@@ -210,14 +225,14 @@ static enum code terms_read(struct reader *reader, struct terms *terms, const ch
     return CODE_OK;
 }
 
-static enum code history_read(struct reader *reader, struct plan *plan, const char *at,
-                              struct fault *fault) {
+static enum code generations_read(struct reader *reader, struct plan *plan, uint32_t first,
+                                  const char *at, struct fault *fault) {
     uint32_t count;
-    if (!read_array(reader, &count) || count > PLAN_HISTORY_MAX) {
+    if (!read_array(reader, &count) || count > 1 + PLAN_HISTORY_MAX - first || first + count == 0) {
         return expected(fault, at, "a history of plans", reader);
     }
-    plan->generation_count = 1 + count;
-    for (uint32_t i = 1; i <= count; i++) {
+    plan->generation_count = first + count;
+    for (uint32_t i = first; i < first + count; i++) {
         uint32_t parts;
         uint64_t generation;
         if (!read_array(reader, &parts) || parts != 2 || !read_uint(reader, &generation) ||
@@ -241,8 +256,9 @@ static enum code choice_read(struct reader *reader, struct plan *plan, bool is_p
     }
     if (is_policy) {
         if (!policy_of_text(text, &plan->on_unavailable)) {
-            return fault_set(fault, CODE_BAD_REQUEST, "%s: expected deny or allow, got \"%.*s\"",
-                             at, (int)(text.size < 40 ? text.size : 40), (const char *)text.data);
+            return fault_set(fault, CODE_BAD_REQUEST,
+                             "%s: expected deny, allow or redis, got \"%.*s\"", at,
+                             (int)(text.size < 40 ? text.size : 40), (const char *)text.data);
         }
     } else if (!durability_of_text(text, &plan->durability)) {
         return fault_set(fault, CODE_BAD_REQUEST, "%s: expected strict or relaxed, got \"%.*s\"",
@@ -286,7 +302,7 @@ static enum code plan_member_read(struct reader *reader, struct bytes name, stru
         return CODE_OK;
     }
     if (name_is(name, "history")) {
-        return history_read(reader, plan, at, fault);
+        return generations_read(reader, plan, 1, at, fault);
     }
     return unknown_member(fault, plan_at, name, "name, limits, on_unavailable, durability");
 }
@@ -417,7 +433,10 @@ static enum code policy_pair_read(struct reader *reader, struct plan *plan, cons
         choice_read(reader, plan, true, at, fault) != CODE_OK) {
         return fault->code;
     }
-    for (uint32_t i = 2; i < parts; i++) {
+    if (parts > 2 && generations_read(reader, plan, 0, at, fault) != CODE_OK) {
+        return fault->code;
+    }
+    for (uint32_t i = 3; i < parts; i++) {
         struct bytes later;
         if (!read_any(reader, &later)) {
             return expected(fault, at, "[name, policy]", reader);

@@ -37,10 +37,14 @@ enum code limit_read_array(struct reader *reader, struct limit *limit, const cha
 void limit_write_array(struct writer *writer, const struct limit *limit);
 
 /* What a router needs of the plans, as the member "policies" of cluster.map's result:
- * {"version": v, "default": name or nil, "plans": [[name, policy], ...]}. */
+ * {"version": v, "default": name or nil, "plans": [[name, policy], ...]}, with a third part of each
+ * plan, [[generation, [[rate, period_ms, burst], ...]], ...], newest first, if some plan lets
+ * routers decide in the store: they must know all limits then. */
+bool policies_need_limits(const struct plan_set *set);
 void policies_write(struct writer *writer, const struct plan_set *set);
 
-/* Reads policies into a plan set whose plans have no limits (generation_count 1, 0 limits). */
+/* Reads policies into a plan set whose plans have those limits, or none (generation_count 1, 0
+ * limits). */
 enum code policies_read(struct reader *reader, struct plan_set *set, struct fault *fault);
 
 #endif

@@ -5,7 +5,9 @@
 #ifndef SLUICE_PROTO_STORE_KEYS_H
 #define SLUICE_PROTO_STORE_KEYS_H
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "proto/bounds.h"
 #include "proto/slot.h"
@@ -16,8 +18,19 @@
 
 /* A fence is epoch * FENCE_RAISES + raises within the epoch: a shard that was given its slots by an
  * older map can never raise it above one that got them by a newer. Doubles hold it exactly up to
- * epoch 2^33. */
+ * epoch 2^32. Owners' fences are whole numbers. A router that decides in the store
+ * (docs/decisions/0025) adds a half, which no owner holds. */
 #define FENCE_RAISES 1048576
+
+/* Whether keys may begin with it; if not, `why` says what may be. */
+static inline bool key_prefix_check(const char *text, char *why, size_t why_size) {
+    bool valid = strlen(text) <= KEY_PREFIX_BYTES_MAX && strpbrk(text, "{}") == NULL;
+    if (!valid) {
+        snprintf(why, why_size,
+                 "a prefix has at most %d bytes and no braces, like sluice:", KEY_PREFIX_BYTES_MAX);
+    }
+    return valid;
+}
 
 typedef char store_key[STORE_KEY_BYTES_MAX];
 

@@ -6,42 +6,105 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "proto/store_keys.h"
 #include "router/io/loops.h"
 #include "runtime/options.h"
 
 struct settings {
     const char *listen;
     const char *nodes;
+    const char *redis;               /* NULL: none */
+    const char *redis_password;      /* from the environment or the file, or NULL */
+    const char *redis_password_file; /* or NULL, as all of these */
+    const char *redis_sentinel_password;
+    const char *redis_ca, *redis_cert, *redis_key, *redis_server_name;
+    const char *key_prefix;
     uint64_t pending;
     uint64_t loops;
     const char *log_level;
     bool log_json;
 };
 
+#define AT(field) offsetof(struct settings, field)
+
 static bool urls_check(const char *text, char *why, size_t why_size) {
     struct url_list list;
     return url_list_parse(text, &list, why, why_size);
 }
 
+static bool redis_check(const char *text, char *why, size_t why_size) {
+    struct redis_address address;
+    return redis_address_parse(text, &address, why, why_size);
+}
+
 static const struct option options[] = {
     {.name = "listen",
      .kind = OPTION_TEXT,
-     .offset = offsetof(struct settings, listen),
+     .offset = AT(listen),
      .initial = "tcp://127.0.0.1:7400",
      .metavar = "URL,...",
      .help = "Where clients come in, one or more nng URLs.",
      .check = urls_check},
     {.name = "nodes",
      .kind = OPTION_TEXT,
-     .offset = offsetof(struct settings, nodes),
+     .offset = AT(nodes),
      .initial = "tcp://127.0.0.1:7590",
      .metavar = "URL,...",
      .help = "Endpoints of nodes to learn the map from, control or shard; one that answers is "
              "enough.",
      .check = urls_check},
+    {.name = "redis",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis),
+     .metavar = "URL",
+     .check = redis_check,
+     .help = "The nodes' store, for plans that say on_unavailable: redis; the URL as for "
+             "sluice-node. Without it such plans deny."},
+    {.name = "redis_password",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis_password),
+     .secret = true,
+     .help = "Redis's password."},
+    {.name = "redis_password_file",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis_password_file),
+     .metavar = "FILE",
+     .help = "A file that holds Redis's password and nothing else; read again at each login."},
+    {.name = "redis_sentinel_password",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis_sentinel_password),
+     .secret = true,
+     .help = "The sentinels' password, if they want one."},
+    {.name = "redis_ca",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis_ca),
+     .metavar = "FILE",
+     .help = "Whose certificates to believe, for rediss:// (default: the system's authorities)."},
+    {.name = "redis_cert",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis_cert),
+     .metavar = "FILE",
+     .help = "The certificate to show to Redis, with its chain."},
+    {.name = "redis_key",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis_key),
+     .metavar = "FILE",
+     .help = "The key of that certificate."},
+    {.name = "redis_server_name",
+     .kind = OPTION_TEXT,
+     .offset = AT(redis_server_name),
+     .metavar = "NAME",
+     .help = "Whom Redis's certificate must name, if not the host of --redis."},
+    {.name = "key_prefix",
+     .kind = OPTION_TEXT,
+     .offset = AT(key_prefix),
+     .metavar = "TEXT",
+     .initial = "sluice:",
+     .check = key_prefix_check,
+     .help = "What the nodes' keys in Redis begin with: their --key-prefix."},
     {.name = "pending",
      .kind = OPTION_COUNT,
-     .offset = offsetof(struct settings, pending),
+     .offset = AT(pending),
      .initial = "65536",
      .min = TAKES_PER_REQUEST_MAX,
      .max = PENDING_ITEMS_MAX,
@@ -49,20 +112,20 @@ static const struct option options[] = {
              "OVERLOADED."},
     {.name = "loops",
      .kind = OPTION_COUNT,
-     .offset = offsetof(struct settings, loops),
+     .offset = AT(loops),
      .initial = "1",
      .min = 1,
      .max = ROUTER_LOOPS_MAX,
      .help = "Event loops, each with a thread: more than one if one processor is not enough."},
     {.name = "log_level",
      .kind = OPTION_CHOICE,
-     .offset = offsetof(struct settings, log_level),
+     .offset = AT(log_level),
      .initial = "info",
      .choices = "debug|info|warn|error",
      .help = "The least that is logged."},
     {.name = "log_json",
      .kind = OPTION_SWITCH,
-     .offset = offsetof(struct settings, log_json),
+     .offset = AT(log_json),
      .initial = "false",
      .help = "Log lines as JSON."},
 };
@@ -100,10 +163,36 @@ static void on_signal(uv_signal_t *handle, int signal_number) {
     process->router = NULL;
 }
 
+/* False, and why, if the options for the store do not fit. */
+static bool access_fill(const struct settings *settings, struct redis_access *access, char *why,
+                        size_t why_size) {
+    *access = (struct redis_access){
+        .password = settings->redis_password,
+        .password_file = settings->redis_password_file,
+        .sentinel_password = settings->redis_sentinel_password,
+        .tls = {.ca = settings->redis_ca,
+                .cert = settings->redis_cert,
+                .key = settings->redis_key,
+                .server_name = settings->redis_server_name},
+    };
+    if (!redis_access_check(access, settings->redis, why, why_size)) {
+        return false;
+    }
+    if (access->address.cluster) {
+        snprintf(why, why_size,
+                 "--redis: a router of this version cannot decide in a Redis Cluster; without "
+                 "--redis plans that say on_unavailable: redis deny");
+        return false;
+    }
+    return true;
+}
+
 static int serve(const struct settings *settings) {
     uv_loop_t loop;
     struct process process = {0};
-    struct router_settings router = {.items_max = (uint32_t)settings->pending};
+    struct router_settings router = {.items_max = (uint32_t)settings->pending,
+                                     .key_prefix = settings->key_prefix};
+    struct redis_access access;
     uint32_t loops = (uint32_t)settings->loops;
     char why[512];
     enum log_level level = LOG_LEVEL_INFO;
@@ -112,6 +201,13 @@ static int serve(const struct settings *settings) {
     url_list_parse(settings->listen, &router.listen, why, sizeof why);
     url_list_parse(settings->nodes, &router.nodes, why, sizeof why);
 
+    if (settings->redis != NULL) {
+        if (!access_fill(settings, &access, why, sizeof why)) {
+            log_error(&process.log, "%s", why);
+            return EXIT_FAILURE;
+        }
+        router.redis = &access;
+    }
     if (uv_loop_init(&loop) != 0) {
         log_error(&process.log, "cannot make an event loop");
         return EXIT_FAILURE;

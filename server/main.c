@@ -34,15 +34,6 @@ static bool ack_option_check(const char *text, char *why, size_t why_size) {
     return ack_parse(text, &ack, why, why_size);
 }
 
-static bool prefix_check(const char *text, char *why, size_t why_size) {
-    if (strlen(text) > KEY_PREFIX_BYTES_MAX || strpbrk(text, "{}") != NULL) {
-        snprintf(why, why_size,
-                 "a prefix has at most %d bytes and no braces, like sluice:", KEY_PREFIX_BYTES_MAX);
-        return false;
-    }
-    return true;
-}
-
 static bool endpoint_check(const char *text, char *why, size_t why_size) {
     if (strncmp(text, "tcp://", 6) != 0 || strrchr(text + 6, ':') == NULL ||
         strlen(text) > ENDPOINT_BYTES_MAX) {
@@ -117,7 +108,7 @@ static const struct option options[] = {
      .offset = AT(key_prefix),
      .metavar = "TEXT",
      .initial = "sluice:",
-     .check = prefix_check,
+     .check = key_prefix_check,
      .help = "What our keys in Redis begin with; one for each cluster."},
     {.name = "shards",
      .kind = OPTION_COUNT,

@@ -224,6 +224,7 @@ void batch_reply(struct router *router, const struct router_event *event) {
     }
     struct batch *batch = &router->batches[index];
     enum router_outcome outcome = event->reply.outcome;
+    router->links[event->reply.link].doubted = false;
     if ((outcome == ROUTER_OUTCOME_RESULTS && event->reply.count != batch->count) ||
         (outcome == ROUTER_OUTCOME_ERROR &&
          (event->reply.count != 1 || event->reply.verdicts[0].take.code == CODE_OK))) {

@@ -4,23 +4,16 @@
 
 /* --- giving up ------------------------------------------------------------------------------ */
 
-/* The policy that a learned view states for the take; false if the plan it names does not exist. A
- * key's assigned plan is known to its shard only, so a take that names no plan goes by the default
- * plan's policy. */
-static bool policy_find(const struct plan_set *plans, const struct plan_choice *choice,
-                        enum policy *policy) {
-    int32_t at = plans->default_at;
+bool plan_of_choice(const struct plan_set *plans, const struct plan_choice *choice, int32_t *at) {
+    *at = plans->default_at;
     if (choice->kind == PLAN_CHOICE_NAMED) {
-        at = plan_set_find(plans, choice->name);
-        if (at < 0 && plans->version > 0) {
-            return false;
-        }
+        *at = plan_set_find(plans, choice->name);
+        return *at >= 0 || plans->version == 0;
     }
-    *policy = at < 0 ? POLICY_DENY : plans->plans[at].on_unavailable;
     return true;
 }
 
-static void item_degrade(struct router *router, uint32_t index, enum policy policy) {
+void item_degrade(struct router *router, uint32_t index, enum policy policy) {
     bool allowed = policy == POLICY_ALLOW;
     struct take_result take = {
         .allowed = allowed,
@@ -46,8 +39,9 @@ static void item_fail_as_told(struct router *router, uint32_t index, enum code c
 
 static void item_expire(struct router *router, uint32_t index) {
     const struct item *item = &router->items[index];
-    enum policy policy;
+    int32_t at;
     router->counters.timeouts++;
+    fallback_doubt(router, index);
     /* An owner that says nothing, but keeps its links, may have been taken over since. */
     router->refresh_map = true;
     if (item->refusal == CODE_OVERLOADED) {
@@ -60,10 +54,10 @@ static void item_expire(struct router *router, uint32_t index) {
         item_fail(router, index, REASON_NO_MAP);
     } else if (item->verb != VERB_TAKE) {
         item_fail_as_told(router, index, CODE_UNAVAILABLE, REASON_DEADLINE);
-    } else if (!policy_find(router->plans, &item->take.plan, &policy)) {
+    } else if (!plan_of_choice(router->plans, &item->take.plan, &at)) {
         item_fail(router, index, REASON_PLAN_NOT_FOUND);
     } else {
-        item_degrade(router, index, policy);
+        item_degrade(router, index, at < 0 ? POLICY_DENY : router->plans->plans[at].on_unavailable);
     }
 }
 
@@ -76,11 +70,14 @@ void deadlines_run(struct router *router) {
         bool waits = item->state == ITEM_BACKOFF;
         if (router->now_ns >= item->deadline_ns) {
             item_expire(router, index);
+        } else if (item->fall_at_ns != 0 && router->now_ns >= item->fall_at_ns &&
+                   fallback_start(router, index)) {
+            continue;
         } else if (!waits || !line_due(router, index)) {
             /* It was further away than the wheel is long when it was set, or it is no longer the
              * first of its line. */
             wheel_set(&router->wheel, index,
-                      waits ? line_wake_ns(router, index) : item->deadline_ns);
+                      waits ? line_wake_ns(router, index) : item_due_ns(item));
         }
     }
 }

@@ -181,7 +181,8 @@ uint64_t line_wake_ns(const struct router *router, uint32_t index) {
     const struct item *item = &router->items[index];
     const struct line *line = line_find(router, item->hash);
     bool leads = line->waiting.first == index && line->ahead == 0;
-    return leads && line->retry_at_ns < item->deadline_ns ? line->retry_at_ns : item->deadline_ns;
+    uint64_t due_ns = item_due_ns(item);
+    return leads && line->retry_at_ns < due_ns ? line->retry_at_ns : due_ns;
 }
 
 void line_changed(struct router *router, uint32_t index) {

@@ -67,10 +67,12 @@ static void queue_remove(struct router *router, struct queue *queue, uint32_t in
  * link. */
 static const uint8_t allowed_moves[] = {
     [ITEM_FREE] = MOVE(PARKED) | MOVE(READY) | MOVE(BACKOFF),
-    [ITEM_PARKED] = MOVE(PARKED) | MOVE(READY) | MOVE(BACKOFF) | MOVE(DONE),
-    [ITEM_READY] = MOVE(PARKED) | MOVE(READY) | MOVE(SENT) | MOVE(BACKOFF) | MOVE(DONE),
-    [ITEM_SENT] = MOVE(PARKED) | MOVE(READY) | MOVE(BACKOFF) | MOVE(DONE),
-    [ITEM_BACKOFF] = MOVE(PARKED) | MOVE(READY) | MOVE(DONE),
+    [ITEM_PARKED] = MOVE(PARKED) | MOVE(READY) | MOVE(BACKOFF) | MOVE(ASKED) | MOVE(DONE),
+    [ITEM_READY] =
+        MOVE(PARKED) | MOVE(READY) | MOVE(SENT) | MOVE(BACKOFF) | MOVE(ASKED) | MOVE(DONE),
+    [ITEM_SENT] = MOVE(PARKED) | MOVE(READY) | MOVE(BACKOFF) | MOVE(ASKED) | MOVE(DONE),
+    [ITEM_BACKOFF] = MOVE(PARKED) | MOVE(READY) | MOVE(ASKED) | MOVE(DONE),
+    [ITEM_ASKED] = MOVE(DONE),
     [ITEM_DONE] = MOVE(FREE),
 };
 
@@ -87,6 +89,7 @@ static struct queue *queue_of(struct router *router, const struct item *item) {
     case ITEM_BACKOFF:
         return line_queue(router, item);
     case ITEM_FREE:
+    case ITEM_ASKED:
     case ITEM_DONE:
         break;
     }
@@ -100,8 +103,8 @@ static void timer_follow(struct router *router, uint32_t index, enum item_state 
         wheel_clear(&router->wheel, index);
     } else if (item->state == ITEM_BACKOFF) {
         wheel_set(&router->wheel, index, line_wake_ns(router, index));
-    } else if (before == ITEM_FREE || before == ITEM_BACKOFF) {
-        wheel_set(&router->wheel, index, item->deadline_ns);
+    } else if (before == ITEM_FREE || before == ITEM_BACKOFF || item->state == ITEM_ASKED) {
+        wheel_set(&router->wheel, index, item_due_ns(item));
     }
 }
 
@@ -216,6 +219,7 @@ static void item_fill(struct router *router, struct item *item, enum verb verb,
     }
     item->hash = key_hash(take->key);
     item->deadline_ns = router->now_ns + take->deadline_ms * WHEEL_STEP_NS;
+    item->fall_at_ns = fallback_due_ns(router, item);
 }
 
 bool job_start(struct router *router, const struct router_event *event) {

@@ -93,6 +93,7 @@ void shard_link_report(struct router *router, uint32_t index, bool up) {
     }
     if (up) {
         link->up = true;
+        link->doubted = false;
         queue_route(router, &link->parked);
         return;
     }
@@ -232,6 +233,7 @@ void view_adopt(struct router *router, const struct map *map, const struct plan_
     if (router->plans == NULL || plans->version > router->plans->version) {
         router->plans = plans;
         router->counters.views++;
+        fallback_follow_plans(router);
     }
     uint64_t known = router->map == NULL ? 0 : router->map->epoch.number;
     router->counters.views_old += map != NULL && map->epoch.number > 0 && map->epoch.number < known;
@@ -239,6 +241,7 @@ void view_adopt(struct router *router, const struct map *map, const struct plan_
         return;
     }
     router->map = map;
+    router->unowned_doubted = false;
     router->counters.views++;
     links_park_all(router);
     links_follow_map(router);

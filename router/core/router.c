@@ -38,6 +38,9 @@ static struct router *block_lay_out(struct block *block, const struct router_opt
     to->results = block_piece(block, items, sizeof *to->results);
     to->sends = block_piece(block, BATCHES_MAX, sizeof *to->sends);
     to->send_takes = block_piece(block, items, sizeof *to->send_takes);
+    size_t calls = options->fallback ? FALLBACK_CALLS_MAX : 0;
+    to->calls = block_piece(block, calls, sizeof *to->calls);
+    to->call_sends = block_piece(block, calls, sizeof *to->call_sends);
     /* Of each link at most: reset or close, then open. */
     to->orders = block_piece(block, 2 * links, sizeof *to->orders);
     return router;
@@ -68,6 +71,7 @@ struct router *router_init(void *memory, const struct router_options *options) {
         router->links[i].newest = INDEX_NONE;
     }
     batches_init(router);
+    fallback_init(router);
     wheel_init(&router->wheel, router->wheel.nodes, router->wheel.first, router->wheel.filled);
     return router;
 }
@@ -123,6 +127,8 @@ static void update_fill(struct router *router, struct router_update *update) {
         .batch_count = router->send_count,
         .answers = router->answers,
         .answer_count = router->answer_count,
+        .fallbacks = router->call_sends,
+        .fallback_count = router->call_count,
         .refresh_map = router->refresh_map,
         .wake_at_ns = wake_at_ns,
     };
@@ -133,6 +139,7 @@ void router_step(struct router *router, const struct router_event *event,
     jobs_reclaim(router);
     router->answer_count = router->result_count = 0;
     router->send_count = router->send_take_count = router->order_count = 0;
+    router->call_count = 0;
     router->refresh_map = false;
     if (event->now_ns > router->now_ns) {
         router->now_ns = event->now_ns;
@@ -153,6 +160,12 @@ void router_step(struct router *router, const struct router_event *event,
     case ROUTER_EVENT_TURN:
         turn(router);
         break;
+    case ROUTER_EVENT_FALLBACK:
+        fallback_answered(router, event->fallback);
+        break;
+    case ROUTER_EVENT_STORE:
+        router->fallback_ready = event->store_up && router->options.fallback;
+        break;
     case ROUTER_EVENT_STOP:
         stop(router);
         break;
@@ -168,6 +181,10 @@ const struct router_counters *router_counters(const struct router *router) {
 
 const struct histogram *router_parked_us(const struct router *router) {
     return &router->parked_us;
+}
+
+const struct histogram *router_fallback_us(const struct router *router) {
+    return &router->fallback_us;
 }
 
 const struct map *router_map(const struct router *router) {

@@ -26,7 +26,8 @@
  *   - a view of another cluster, or of a map with another number of slots, and a map of an older
  *     epoch change nothing;
  *   - an answer that no owner made is flagged degraded, and made only by a policy that was learned
- *     from the cluster, or by `deny` where a learned view states none.
+ *     from the cluster, or by `deny` where a learned view states none, or by the store where the
+ *     policy says so (fallback.h).
  */
 #ifndef SLUICE_ROUTER_CORE_ROUTER_H
 #define SLUICE_ROUTER_CORE_ROUTER_H
@@ -35,6 +36,7 @@
 #include "proto/plan.h"
 #include "proto/reply.h"
 #include "proto/take.h"
+#include "router/core/fallback.h"
 #include "router/core/histogram.h"
 
 /* Takes, peeks and refunds that wait or are being decided, of all clients together. A quarter of a
@@ -74,6 +76,7 @@ struct router_options {
     uint32_t items_max;            /* 1 to PENDING_ITEMS_MAX */
     uint32_t links_max;            /* at least the shards of any map, at most SHARDS_MAX */
     uint32_t batches_per_link_max; /* at least 1 */
+    bool fallback;                 /* there is a store to ask when no owner answers */
 };
 
 struct router_caller {
@@ -83,12 +86,14 @@ struct router_caller {
 /* --- events ------------------------------------------------------------------------------- */
 
 enum router_event_kind {
-    ROUTER_EVENT_REQUEST, /* a client asks */
-    ROUTER_EVENT_REPLY,   /* a batch came to its end */
-    ROUTER_EVENT_LINK,    /* a link came up or was lost, with all that was outstanding on it */
-    ROUTER_EVENT_VIEW,    /* a map and plans were learned */
-    ROUTER_EVENT_TURN,    /* a turn of the loop ends, or time has come (wake_at_ns) */
-    ROUTER_EVENT_STOP,    /* answer everything that waits: UNAVAILABLE */
+    ROUTER_EVENT_REQUEST,  /* a client asks */
+    ROUTER_EVENT_REPLY,    /* a batch came to its end */
+    ROUTER_EVENT_LINK,     /* a link came up or was lost, with all that was outstanding on it */
+    ROUTER_EVENT_VIEW,     /* a map and plans were learned */
+    ROUTER_EVENT_TURN,     /* a turn of the loop ends, or time has come (wake_at_ns) */
+    ROUTER_EVENT_FALLBACK, /* the store has answered a call, or never will: one for each */
+    ROUTER_EVENT_STORE,    /* it can be asked from now on, or no longer */
+    ROUTER_EVENT_STOP,     /* answer everything that waits: UNAVAILABLE */
 };
 
 enum router_outcome {
@@ -132,6 +137,8 @@ struct router_event {
             const struct map *map; /* NULL or epoch 0: the cluster has none */
             const struct plan_set *plans;
         } view;
+        const struct fallback_answer *fallback;
+        bool store_up;
     };
 };
 
@@ -181,13 +188,15 @@ struct router_update {
     uint32_t batch_count;
     const struct router_answer *answers;
     uint32_t answer_count;
+    const struct fallback_call *const *fallbacks; /* to be asked of the store */
+    uint32_t fallback_count;
     bool refresh_map;    /* something waits for a newer map */
     uint64_t wake_at_ns; /* of the next TURN wanted; UINT64_MAX: none */
 };
 
 /* --- what can be asked of it --------------------------------------------------------------- */
 
-/* X(name): counted since init, but for the last four, which tell how many there are now. */
+/* X(name): counted since init, but for the last five, which tell how many there are now. */
 #define ROUTER_COUNTERS(X)                                                                         \
     X(requests) /* of clients, refused ones too */                                                 \
     X(takes)    /* in them; a take_many counts each */                                             \
@@ -206,9 +215,19 @@ struct router_update {
     X(timeouts)       /* items that no owner answered in time */                                   \
     X(degraded_allow) /* of them, by policy */                                                     \
     X(degraded_deny)                                                                               \
-    X(replies_late)   /* to batches that no longer are */                                          \
-    X(replies_bad)    /* not to be read, or of the wrong length */                                 \
-    X(batches_unsent) /* the link took no more */                                                  \
+    X(fallback_takes)     /* takes and peeks that left for the store */                            \
+    X(fallback_asked)     /* calls of the store's script for them */                               \
+    X(fallback_writes)    /* of them: takes granted, and written */                                \
+    X(fallback_reads)     /* of them: answered without a write */                                  \
+    X(fallback_refused)   /* takes and peeks whose tokens were not there */                        \
+    X(fallback_failed)    /* takes and peeks that it could not decide */                           \
+    X(fallback_late)      /* calls answered after the deadline */                                  \
+    X(fallback_unready)   /* takes and peeks that found no store to ask */                         \
+    X(fallback_full)      /* takes and peeks that found too many there */                          \
+    X(fallback_disagreed) /* answers that this router would not have given */                      \
+    X(replies_late)       /* to batches that no longer are */                                      \
+    X(replies_bad)        /* not to be read, or of the wrong length */                             \
+    X(batches_unsent)     /* the link took no more */                                              \
     X(links_lost)                                                                                  \
     X(links_silent)  /* of them: gave no answer for too long */                                    \
     X(views_refused) /* of another cluster, or another number of slots */                          \
@@ -217,7 +236,8 @@ struct router_update {
     X(pending_items)                                                                               \
     X(pending_requests)                                                                            \
     X(pending_batches)                                                                             \
-    X(pending_parked) /* of pending_items: those that wait */
+    X(pending_parked)    /* of pending_items: those that wait */                                   \
+    X(pending_fallbacks) /* calls that the store has not answered */
 
 struct router_counters {
 #define X(name) uint64_t name;
@@ -245,6 +265,9 @@ const struct router_counters *router_counters(const struct router *router);
 
 /* Microseconds from when items first had to wait until they were answered. */
 const struct histogram *router_parked_us(const struct router *router);
+
+/* Microseconds of the calls of the store. */
+const struct histogram *router_fallback_us(const struct router *router);
 
 /* The map in use, NULL: none yet. The plans in use, NULL: none yet. */
 const struct map *router_map(const struct router *router);

@@ -11,6 +11,8 @@
  *       +-------------------+-------------- BACKOFF <------------+ |
  *       |                   |               moved, sealed          | result, error
  *       +-------------------+--------------------------------------+--------> DONE
+ *       |                   |   no owner, and the store is to decide   answered  ^
+ *       +-------------------+--------------------------------------+--> ASKED ---+
  *
  *    Every state but FREE and DONE ends in DONE at the deadline; DONE ends in FREE in the step
  * after the job's answer. An item that is not sent yet goes to BACKOFF as well if others of its
@@ -19,6 +21,7 @@
 #ifndef SLUICE_ROUTER_CORE_STATE_H
 #define SLUICE_ROUTER_CORE_STATE_H
 
+#include "router/core/fallback.h"
 #include "router/core/histogram.h"
 #include "router/core/router.h"
 #include "router/core/wheel.h"
@@ -28,7 +31,7 @@
 /* How often links are looked at for batches that were never answered. */
 #define SILENCE_CHECK_NS (BATCH_ANSWER_NS / 10)
 
-#define ITEM_STATES(X) X(FREE) X(PARKED) X(READY) X(SENT) X(BACKOFF) X(DONE)
+#define ITEM_STATES(X) X(FREE) X(PARKED) X(READY) X(SENT) X(BACKOFF) X(ASKED) X(DONE)
 enum item_state {
 #define X(name) ITEM_##name,
     ITEM_STATES(X)
@@ -56,6 +59,7 @@ struct item {
     uint64_t hash;     /* of its key */
     uint64_t arrival;  /* 1 for the first item ever, and so on */
     uint64_t deadline_ns;
+    uint64_t fall_at_ns;         /* when it leaves for the store; 0: it does not, or has */
     uint64_t parked_at_ns;       /* when it first had to wait; 0: it never had to */
     struct take take;            /* points into key and plan_name */
     struct router_result result; /* DONE */
@@ -110,7 +114,8 @@ struct batch {
 
 struct shard_link {
     bool used, wanted, up;
-    bool dirty; /* in the list of links to be flushed */
+    bool doubted; /* nothing was heard of it since an item had to do without it */
+    bool dirty;   /* in the list of links to be flushed */
     uint32_t dirty_next;
     uint32_t outstanding; /* batches */
     uint32_t oldest, newest;
@@ -148,6 +153,13 @@ struct router {
     uint32_t dirty_first;
     struct wheel wheel;
 
+    bool fallback_on;    /* a plan in use says so, and there is a store to ask */
+    bool fallback_ready; /* it can be asked now */
+    bool unowned_doubted;
+    struct fallback_call *calls; /* FALLBACK_CALLS_MAX, if options.fallback */
+    uint32_t call_free;
+    struct histogram fallback_us;
+
     /* What the update points to. */
     uint32_t answered_jobs; /* given back at the next step */
     struct router_caller refused;
@@ -156,6 +168,8 @@ struct router {
     struct router_batch *sends;
     const struct take **send_takes;
     struct router_link_order *orders;
+    const struct fallback_call **call_sends;
+    uint32_t call_count;
     uint32_t answer_count, result_count, send_count, send_take_count, order_count;
     bool refresh_map;
 };
@@ -254,9 +268,40 @@ void batch_reply(struct router *router, const struct router_event *event);
 /* Ends every batch of a link that was lost; their items are routed anew. */
 void batches_lose(struct router *router, uint32_t link);
 
+/* --- fallback_calls.c: what leaves for the store -------------------------------------------- */
+
+void fallback_init(struct router *router);
+
+/* Other plans are in use. */
+void fallback_follow_plans(struct router *router);
+
+/* When an item that has just come is to leave for the store, if no owner has answered it by then;
+ * 0: not at all. */
+uint64_t fallback_due_ns(struct router *router, const struct item *item);
+
+/* Sends it there; false: that cannot be, and it stays where it is. */
+bool fallback_start(struct router *router, uint32_t index);
+void fallback_answered(struct router *router, const struct fallback_answer *answer);
+
+/* No owner has answered the item, whatever it does now. */
+void fallback_doubt(struct router *router, uint32_t index);
+
 /* --- deadline.c: what time does -------------------------------------------------------------- */
 
 /* Runs the timers that are due. */
 void deadlines_run(struct router *router);
+
+/* When the item's own timer is due: to leave for the store, or to give up. */
+static inline uint64_t item_due_ns(const struct item *item) {
+    return item->fall_at_ns != 0 ? item->fall_at_ns : item->deadline_ns;
+}
+
+/* Ends a take by a policy. */
+void item_degrade(struct router *router, uint32_t index, enum policy policy);
+
+/* The plan that a learned view has for the choice, -1: none; false if the plan that it names does
+ * not exist. A key's assigned plan is known to its shard only, so a take that names no plan goes by
+ * the default plan. */
+bool plan_of_choice(const struct plan_set *plans, const struct plan_choice *choice, int32_t *at);
 
 #endif

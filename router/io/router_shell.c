@@ -28,6 +28,9 @@ static void update_perform(struct router_shell *shell, const struct router_updat
             links_flush(shell, link);
         }
     }
+    for (uint32_t i = 0; i < update->fallback_count; i++) {
+        fallback_send(shell, update->fallbacks[i]);
+    }
     for (uint32_t i = 0; i < update->answer_count; i++) {
         door_answer(shell, &update->answers[i]);
     }
@@ -55,6 +58,7 @@ void shell_step(struct router_shell *shell, struct router_event *event) {
         assert(update.batch_count == 0);
         update_perform(shell, &update);
     }
+    fallback_unsent(shell);
 }
 
 /* --- turns ---------------------------------------------------------------------------------- */
@@ -122,6 +126,7 @@ static void shell_free(struct router_shell *shell) {
     void (*on_stopped)(void *ctx) = shell->on_stopped;
     void *ctx = shell->stopped_ctx;
     view_fini(shell);
+    fallback_fini(shell);
     free(shell->router_memory);
     free(shell->scratch);
     free(shell->unsent);
@@ -150,6 +155,7 @@ static void parts_close(struct router_shell *shell) {
     uv_close((uv_handle_t *)&shell->turn, shell_handle_closed);
     uv_close((uv_handle_t *)&shell->wake, shell_handle_closed);
     view_close(shell);
+    fallback_close(shell);
     links_close(shell);
     door_close(shell);
 }
@@ -184,11 +190,13 @@ static bool memory_get(struct router_shell *shell, const struct router_settings 
         .items_max = settings->items_max == 0 ? PENDING_ITEMS_MAX : settings->items_max,
         .links_max = SHARDS_MAX,
         .batches_per_link_max = BATCHES_PER_LINK_MAX,
+        .fallback = settings->redis != NULL,
     };
     shell->scratch = malloc(MESSAGE_BYTES_MAX);
     shell->unsent = calloc(BATCHES_MAX, sizeof *shell->unsent);
     return shell->scratch != NULL && shell->unsent != NULL && links_init(shell) &&
-           view_init(shell, &settings->nodes) && router_memory_get(shell, &options);
+           view_init(shell, &settings->nodes) && router_memory_get(shell, &options) &&
+           fallback_open(shell, settings);
 }
 
 int router_shell_open(struct router_shell **out, uv_loop_t *loop,

@@ -14,6 +14,7 @@
 #include "router/io/status.h"
 #include "router/io/url_list.h"
 #include "runtime/log.h"
+#include "runtime/redis_access.h"
 
 /* Milliseconds that a stopping router waits for answers that are outstanding. */
 #define ROUTER_STOP_MS 1000
@@ -28,6 +29,11 @@ struct router_settings {
     struct url_list listen; /* where clients come in; port 0: the system chooses */
     struct url_list nodes;  /* any endpoints of nodes, to learn the map from */
     uint32_t items_max;     /* 0: PENDING_ITEMS_MAX */
+
+    /* The store, for plans that want takes decided there when no owner answers; NULL: none. It and
+     * the prefix of its keys are borrowed for the router's life. */
+    const struct redis_access *redis;
+    const char *key_prefix;
 
     /* Of a router that is one of several on loops of their own (router/io/loops.h). */
     enum endpoint_sharing sharing; /* of those addresses that can be shared */

@@ -8,6 +8,7 @@
 #define SLUICE_ROUTER_IO_SHELL_H
 
 #include "router/io/door_nng.h"
+#include "router/io/fallback.h"
 #include "router/io/links.h"
 #include "router/io/router_shell.h"
 #include "router/io/view.h"
@@ -32,6 +33,7 @@ struct router_shell {
     struct door door;
     struct links links;
     struct view view;
+    struct fallback fallback;
     uint8_t *scratch; /* MESSAGE_BYTES_MAX: every message is encoded here and copied from here */
     struct unsent *unsent;
     uint32_t unsent_count;

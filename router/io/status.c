@@ -92,6 +92,9 @@ bool status_add(struct status *status, const struct router_shell *shell) {
     }
     counters_add(&status->counters, counters);
     histogram_merge(&status->parked_us, router_parked_us(shell->router));
+    histogram_merge(&status->fallback_us, router_fallback_us(shell->router));
+    status->store_up = shell->fallback.ready && (status->store_up || status->loop_count == 1);
+    status->store_wanted = shell->fallback.link != NULL;
     status->requests_bad += shell->door.refused;
     status->map_polls += shell->view.polls;
     return links_add(status, shell);
@@ -141,12 +144,14 @@ static void counters_write(const struct status *status, uint64_t connections,
     };
     _Static_assert(sizeof names / sizeof names[0] == COUNTER_COUNT, "nothing but counters");
     write_text(writer, "counters");
-    write_map(writer, COUNTER_COUNT + 9);
+    write_map(writer, COUNTER_COUNT + 11);
     for (size_t i = 0; i < COUNTER_COUNT; i++) {
         write_text_uint(writer, names[i], counter_at(&status->counters, i));
     }
     write_text_uint(writer, "parked_median_us", histogram_median(&status->parked_us));
     write_text_uint(writer, "parked_longest_us", status->parked_us.longest);
+    write_text_uint(writer, "fallback_median_us", histogram_median(&status->fallback_us));
+    write_text_uint(writer, "fallback_longest_us", status->fallback_us.longest);
     write_text_uint(writer, "requests_bad", status->requests_bad);
     write_text_uint(writer, "map_polls", status->map_polls);
     write_text_uint(writer, "connections_open", connections);
@@ -157,24 +162,25 @@ static void counters_write(const struct status *status, uint64_t connections,
 }
 
 /* [[at most so many microseconds, how many], ...], without those that are none. */
-static void parked_write(const struct histogram *parked, struct writer *writer) {
+static void histogram_write(const char *name, const struct histogram *histogram,
+                            struct writer *writer) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        count += parked->counts[i] > 0;
+        count += histogram->counts[i] > 0;
     }
-    write_text(writer, "parked_us");
+    write_text(writer, name);
     write_array(writer, count);
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        if (parked->counts[i] > 0) {
+        if (histogram->counts[i] > 0) {
             write_array(writer, 2);
             write_uint(writer, histogram_upper(i));
-            write_uint(writer, parked->counts[i]);
+            write_uint(writer, histogram->counts[i]);
         }
     }
 }
 
 void status_write(const struct status *status, struct writer *writer) {
-    write_map(writer, 10);
+    write_map(writer, 12);
     write_text_text(writer, "program", "sluice-router");
     write_text_text(writer, "version", SLUICE_VERSION);
     write_text_text(writer, "cluster", status->cluster.text);
@@ -184,7 +190,12 @@ void status_write(const struct status *status, struct writer *writer) {
     uint64_t connections = loops_write(status, writer);
     links_write(status, writer);
     counters_write(status, connections, writer);
-    parked_write(&status->parked_us, writer);
+    histogram_write("parked_us", &status->parked_us, writer);
+    histogram_write("fallback_us", &status->fallback_us, writer);
+    write_text_text(writer, "store",
+                    !status->store_wanted ? "none"
+                    : status->store_up    ? "up"
+                                          : "away");
 }
 
 bool status_view_write(const struct router_shell *shell, struct writer *writer) {

@@ -33,7 +33,8 @@ struct status {
     uint64_t epoch, slots, plans_version; /* the oldest of any loop */
     struct cluster_id cluster;
     struct router_counters counters; /* sums */
-    struct histogram parked_us;
+    bool store_wanted, store_up;     /* --redis is given; it can be asked, on every loop */
+    struct histogram parked_us, fallback_us;
     uint64_t requests_bad, map_polls;
     struct endpoint_counters doors; /* sums, but for connections_open: that is each loop's */
     uint32_t link_count, link_capacity;
@@ -52,7 +53,7 @@ bool status_add(struct status *status, const struct router_shell *shell);
 void status_fini(struct status *status);
 
 /* {"program", "version", "epoch", "slots", "plans_version", "loops", "links", "counters",
- * "parked_us", "cluster"} */
+ * "parked_us", "fallback_us", "store", "cluster"} */
 void status_write(const struct status *status, struct writer *writer);
 
 /* The view as it was learned; false, and nothing written, if there is none yet. */

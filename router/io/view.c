@@ -68,6 +68,7 @@ static void view_log(struct router_shell *shell, uint64_t epoch_before, uint64_t
         log_info(&shell->log, "plans: version %llu, %u plans, default %s",
                  (unsigned long long)plans->version, plans->plan_count,
                  plans->default_at < 0 ? "none" : plans->plans[plans->default_at].name.text);
+        fallback_warn(shell);
     }
 }
 

@@ -123,7 +123,8 @@ struct shard_op *shard_op_add(struct shard *shard, struct shard_slot *slot,
     *op = (struct shard_op){.kind = kind,
                             .slot = {.index = shard_slot_at(shard, slot)},
                             .op_id = shard->next_op_id,
-                            .fence = slot->fence};
+                            .fence = slot->fence,
+                            .since_fence = slot->since_fence};
     if (kind != SHARD_OP_ASSIGN && kind != SHARD_OP_FETCH) {
         assert(slot->op_id == 0);
         slot->op_id = op->op_id;
@@ -218,6 +219,10 @@ static uint64_t wake_at(const struct shard *shard) {
     uint64_t wake_ns = now_ns + REST_NS;
     if (!slot_queue_empty(&shard->due) && shard->slots[shard->due.first].due_ns < wake_ns) {
         wake_ns = shard->slots[shard->due.first].due_ns;
+    }
+    if (shard->watches && shard->store_up && !shard->stopping &&
+        shard->counters.slots_serving > 0 && shard->watch_at_ns < wake_ns) {
+        wake_ns = shard->watch_at_ns;
     }
     if (!shard->stopping && shard->counters.buckets > 0 && shard->sweep_at_ns < wake_ns) {
         wake_ns = shard->sweep_at_ns;

@@ -94,6 +94,13 @@
 /* Different terms (plan generations and inline limits) that a shard's buckets may be under. */
 #define SHARD_TERMS_MAX 4096
 
+/* While some plan lets routers decide in the store: nanoseconds in which the fence of each slot is
+ * looked at, and between two looks. A slot of which nothing is written hears within a round that a
+ * router has decided in it, for a hundred of Redis's smallest commands a second with 1,024 slots.
+ */
+#define SHARD_WATCH_ROUND_NS UINT64_C(10000000000)
+#define SHARD_WATCH_INTERVAL_NS UINT64_C(100000000)
+
 /* Index entries looked at by one sweep step, and the time between two. A table of 10 million is
  * passed in about 40 s. */
 #define SHARD_SWEEP_ENTRIES 4096
@@ -203,7 +210,8 @@ enum shard_op_kind {
     SHARD_OP_LOAD_BUCKETS, /* read a page of records from `cursor` */
     SHARD_OP_LOAD_KEYS,    /* read a page of assignments from `cursor` */
     SHARD_OP_FETCH,        /* read one key: its record and its assignment */
-    SHARD_OP_WRITE,        /* set and delete records, all or nothing, if the fence still holds */
+    SHARD_OP_WRITE,        /* set and delete records, perhaps none, if the fence still holds: all or
+                              nothing */
     SHARD_OP_ASSIGN,       /* set (or delete, plan.size 0) one assignment, if the fence holds */
 };
 
@@ -218,6 +226,7 @@ struct shard_op {
     struct slot slot;
     uint32_t op_id;
     uint64_t fence;
+    uint64_t since_fence; /* RAISE_FENCE: the one under which what is held was read */
     uint64_t cursor;
     const struct shard_op_entry *entries; /* WRITE */
     uint32_t entry_count;

@@ -39,6 +39,10 @@ void plans_replace(struct shard *shard, const struct plan_set *set) {
 
     memcpy(before, shard->plan_terms, sizeof before);
     shard->plans = set;
+    shard->watches = false;
+    for (uint32_t i = 0; i < set->plan_count; i++) {
+        shard->watches |= set->plans[i].on_unavailable == POLICY_REDIS;
+    }
     for (uint32_t i = 0; i < PLANS_MAX; i++) {
         shard->plan_terms[i] = i < set->plan_count ? plan_term(shard, i) : TERM_NONE;
         shard->plan_strict[i] =

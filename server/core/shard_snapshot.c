@@ -105,7 +105,8 @@ void snapshot_emit(struct shard *shard, struct shard_slot *slot) {
     uint32_t first = shard->entry_count;
     uint32_t room = chunk_fill(shard, slot, &slot->marks, SHARD_WRITE_ENTRIES_MAX);
     chunk_fill(shard, slot, &slot->draining, room);
-    if (shard->entry_count > first) {
+    if (shard->entry_count > first || slot->watch) {
+        slot->watch = false;
         struct shard_op *op = shard_op_add(shard, slot, SHARD_OP_WRITE);
         op->entries = &shard->entries[first];
         op->entry_count = shard->entry_count - first;

@@ -34,6 +34,7 @@ struct shard_slot {
     struct table buckets;
     struct table keys; /* assignments */
     uint64_t fence;
+    uint64_t since_fence; /* the one that was raised before it was read */
     uint64_t cursor; /* LOADING, rereading: of the next page; RELEASING: of the scan that frees */
     uint64_t due_ns; /* while in the due queue */
     uint64_t takes;  /* decided since it was gained */
@@ -59,6 +60,7 @@ struct shard_slot {
     bool backoff;     /* to wait a while before it is fenced again */
     bool leftovers;   /* the store may have records of keys that memory has not (load_leftovers) */
     bool streaming;   /* its pages are being read: LOADING, or SERVING and `leftovers` */
+    bool watch;       /* its fence is to be looked at, by a write of nothing if there is none */
     bool wrote;       /* its last operation was a write, so the next is a page */
     bool refence;     /* a write was given up: it may still come, and is to find a higher fence */
 };
@@ -110,6 +112,9 @@ struct shard {
     struct term_set terms;
     uint64_t now_ns;
     bool store_up, stopping, stopped;
+    bool watches; /* a plan lets routers decide in the store: fences are looked at */
+    uint64_t watch_at_ns;
+    uint32_t watch_slot; /* the next one */
 
     const struct plan_set *plans;   /* NULL: none has come yet */
     uint16_t plan_terms[PLANS_MAX]; /* of the terms in force; TERM_NONE: no room was left */

@@ -2,6 +2,7 @@
 
 #define TEXT_OF(number) #number
 #define TEXT(number) TEXT_OF(number)
+#define RAISES TEXT(FENCE_RAISES)
 
 /* A Redis that is full refuses a script whose first write could need memory. Those that need none,
  * or as much as they free, begin with a write that Redis knows to need none: leases go on, fences
@@ -16,31 +17,32 @@ static const char *const texts[] = {
     /* Numbers are formatted by hand: Lua would write large ones with an exponent.
      *
      * A shard that holds the slot already (its fence is not 0) raises its own fence, and must not
-     * raise another's: not that of a newer process under the same epoch either. Its own may have
-     * been raised by a request whose answer was lost.
+     * raise another's: not that of a newer process under the same epoch, nor over the half of a
+     * router that has decided in the slot, nor what its own late request made of that half. Its own
+     * may have been raised by a request whose answer was lost.
      *
      * The write that needs no memory is a time to live of ten years, which SET takes away again. It
      * must not be DEL: where a Redis Cluster is moving the slot, a key that is not there is
      * another master's, and the script would end with the fence gone. */
-    [SCRIPT_RAISE_FENCE] = FENCE_READ "local least = tonumber(ARGV[1]) * " TEXT(
-        FENCE_RAISES) "\n"
-                      "if held >= least + " TEXT(
-                          FENCE_RAISES) " then return 'FENCED' end\n"
-                                        "local own = tonumber(ARGV[2])\n"
-                                        "if own > 0 and held > own and redis.call('GET', KEYS[2]) "
-                                        "~= ARGV[3] then return 'FENCED' end\n"
-                                        "local raised = string.format('%.0f', math.max(held, "
-                                        "least, own) + 1)\n"
-                                        "redis.call('PEXPIRE', KEYS[1], 315360000000)\n"
-                                        "redis.call('SET', KEYS[1], raised)\n"
-                                        "redis.call('SET', KEYS[2], ARGV[3])\n"
-                                        "return raised\n",
+    [SCRIPT_RAISE_FENCE] = FENCE_READ
+    "local least, own = tonumber(ARGV[1]) * " RAISES ", tonumber(ARGV[2])\n"
+    "if held >= least + " RAISES " then return 'FENCED' end\n"
+    "if own > 0 and (held % 1 ~= 0 or held > own and redis.call('GET', KEYS[2]) ~= ARGV[3]) then\n"
+    "return 'FENCED' end\n"
+    "local raised = string.format('%.0f', math.floor(math.max(held, least, own)) + 1)\n"
+    "redis.call('PEXPIRE', KEYS[1], 315360000000)\n"
+    "redis.call('SET', KEYS[1], raised)\n"
+    "redis.call('SET', KEYS[2], own > 0 and ARGV[3] or ARGV[3] .. '@' .. raised)\n"
+    "return raised\n",
 
-    /* A stored fence below ours was lost with the tail of an append-only file: put it back. What is
-     * to go goes first: with that a Redis that is full gets emptier. */
+    /* A stored fence below ours was lost with the tail of an append-only file: put it back, unless
+     * a router has decided in the slot since. What is to go goes first: with that a Redis that is
+     * full gets emptier. */
     [SCRIPT_WRITE] = FENCE_READ
     "if held > tonumber(ARGV[1]) then return 'FENCED' end\n"
-    "if held < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end\n"
+    "if held < tonumber(ARGV[1]) then\n"
+    "if held % 1 ~= 0 then return 'FENCED' end\n"
+    "redis.call('SET', KEYS[1], ARGV[1]) end\n"
     "local sets = tonumber(ARGV[2]) * 2\n"
     "if #ARGV > 2 + sets then redis.call('HDEL', KEYS[2], unpack(ARGV, 3 + sets)) end\n"
     "if sets > 0 then redis.call('HSET', KEYS[2], unpack(ARGV, 3, 2 + sets)) end\n"

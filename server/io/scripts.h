@@ -9,7 +9,8 @@
 
 /* X(name): a script, its text in scripts.c. */
 #define SCRIPTS(X)                                                                                 \
-    X(RAISE_FENCE) /* fence, holder; epoch, fence held or 0, holder -> new fence, or "FENCED" */   \
+    X(RAISE_FENCE) /* fence, holder; epoch, fence held or 0, holder (if held: with @ and the fence \
+                      that it read under) -> new fence, or "FENCED" */                             \
     X(WRITE)       /* fence, buckets; fence, n, n * (key, record), keys to delete... -> "OK" */    \
     X(ASSIGN)      /* fence, keys; fence, key, plan or "" -> "OK" or "FENCED" */                   \
     X(FETCH)       /* buckets, keys; key -> [record or nil, plan or nil] */                        \

@@ -76,8 +76,11 @@ static void notice_log(struct shard_loop *loop, const struct shard_notice *notic
                   notice->slot.index, log_quote(&key, notice->key), notice->text);
         break;
     case SHARD_NOTICE_FENCED:
-        log_warn(&loop->log, "slot %u: a newer owner has raised the fence; its buckets are dropped",
-                 notice->slot.index);
+        log_warn(
+            &loop->log,
+            "slot %u: a newer owner has raised the fence, or a router has decided in the store; "
+            "its buckets are dropped",
+            notice->slot.index);
         break;
     case SHARD_NOTICE_SERVING: {
         const struct shard_counters *counters = shard_counters(loop->shard);

@@ -185,7 +185,7 @@ static uint64_t raise_epoch(const struct shard_op *op, struct epoch epoch) {
 void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch) {
     struct store_call *call = call_get(store, op);
     store_key fence_key, second_key, data_key;
-    char number[24], held[24], sets[16];
+    char number[24], held[24], sets[16], holder[96];
     redis_reply_fn on_reply = on_script;
     int count = 0;
     if (!store->up) {
@@ -209,7 +209,8 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
         count = text_add(store, count, second_key);
         count = text_add(store, count, number);
         count = text_add(store, count, held);
-        count = text_add(store, count, store->holder);
+        snprintf(holder, sizeof holder, "%s@%" PRIu64, store->holder, op->since_fence);
+        count = text_add(store, count, op->fence == 0 ? store->holder : holder);
         break;
     case SHARD_OP_LOAD_BUCKETS:
     case SHARD_OP_LOAD_KEYS:

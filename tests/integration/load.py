@@ -17,6 +17,7 @@ class Load:
     sent[key]      takes sent, answered or not
     granted[key]   times at which grants of the owner were received, in order
     degraded       (time, seconds it took) of each answer by policy
+    fallen[key]    times at which grants of a router itself were received, in order
     """
 
     def __init__(self, url, keys, plan=None, window=64, deadline_ms=250):
@@ -24,6 +25,7 @@ class Load:
         self.options = {"deadline_ms": deadline_ms}
         self.sent = {key: 0 for key in keys}
         self.granted = {key: [] for key in keys}
+        self.fallen = {key: [] for key in keys}
         self.degraded = []
         self.degraded_allowed = 0
         self.refused = 0
@@ -53,7 +55,7 @@ class Load:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._run()
         pipe.send({name: getattr(self, name) for name in (
-            "sent", "granted", "degraded", "degraded_allowed", "refused", "errors", "answered",
+            "sent", "granted", "fallen", "degraded", "degraded_allowed", "refused", "errors", "answered",
             "reconnects", "unanswered")})
 
     def _run(self):
@@ -92,6 +94,8 @@ class Load:
         if result[5] & 1:
             self.degraded.append((now, now - sent_at))
             self.degraded_allowed += result[0]
+            if result[0]:
+                self.fallen[key].append(now)
         elif result[0]:
             self.granted[key].append(now)
         else:

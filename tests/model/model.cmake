@@ -21,3 +21,14 @@ foreach(fault early-answer lost-write late-write crash-at-stop)
     add_test(NAME model_strict_finds_${fault} COMMAND test_model_strict --plant ${fault})
     set_tests_properties(model_strict_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
 endforeach()
+# The script that routers decide by, in the Lua that Redis has.
+pkg_search_module(LUA51 IMPORTED_TARGET lua5.1 lua-5.1 lua51)
+if(LUA51_FOUND)
+    sluice_test(model_fallback
+        SOURCES ${dir}/model_fallback.c ${dir}/model.c ${dir}/../sim/script.c ${dir}/../sim/db.c
+        LINK sluice_router sluice_server PkgConfig::LUA51)
+    foreach(fault no-carry no-half room-exclusive low-half-lost)
+        add_test(NAME model_fallback_finds_${fault} COMMAND test_model_fallback --plant ${fault})
+        set_tests_properties(model_fallback_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
+    endforeach()
+endif()

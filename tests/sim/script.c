@@ -18,7 +18,7 @@ struct scripts {
     int references[SCRIPTS_MAX];
     int count;
     struct db *db; /* of the run under way */
-    uint64_t now_ms;
+    uint64_t now_ns;
 };
 
 /* --- answers of commands to Lua ------------------------------------------------------------ */
@@ -57,6 +57,17 @@ static const char *resp_push(lua_State *lua, const char *at) {
     }
 }
 
+static void time_push(lua_State *lua, uint64_t now_ns) {
+    uint64_t parts[] = {now_ns / 1000000000, now_ns % 1000000000 / 1000};
+    lua_newtable(lua);
+    for (int i = 0; i < 2; i++) {
+        char text[24];
+        snprintf(text, sizeof text, "%" PRIu64, parts[i]);
+        lua_pushstring(lua, text);
+        lua_rawseti(lua, -2, i + 1);
+    }
+}
+
 /* redis.call. Numbers become words as Redis makes them: "%.17g". */
 static int on_call(lua_State *lua) {
     struct scripts *scripts = lua_touserdata(lua, lua_upvalueindex(1));
@@ -69,8 +80,12 @@ static int on_call(lua_State *lua) {
         assert(text != NULL);
         words[i] = bytes_of(text, (uint32_t)size);
     }
+    if (bytes_equal(words[0], bytes_of_text("TIME"))) {
+        time_push(lua, scripts->now_ns);
+        return 1;
+    }
     struct buffer out = {0};
-    bool known = db_call(scripts->db, scripts->now_ms, words, (uint32_t)count, &out);
+    bool known = db_call(scripts->db, scripts->now_ns / 1000000, words, (uint32_t)count, &out);
     buffer_put(&out, "", 1);
     if (!known) {
         lua_pushstring(lua, (const char *)out.data);
@@ -167,12 +182,12 @@ static void list_set(lua_State *lua, const char *name, const struct bytes *list,
     lua_setglobal(lua, name);
 }
 
-void scripts_run(struct scripts *scripts, int script, struct db *db, uint64_t now_ms,
+void scripts_run(struct scripts *scripts, int script, struct db *db, uint64_t now_ns,
                  const struct bytes *keys, uint32_t key_count, const struct bytes *words,
                  uint32_t word_count, struct buffer *out) {
     lua_State *lua = scripts->lua;
     scripts->db = db;
-    scripts->now_ms = now_ms;
+    scripts->now_ns = now_ns;
     list_set(lua, "KEYS", keys, key_count);
     list_set(lua, "ARGV", words, word_count);
     lua_rawgeti(lua, LUA_REGISTRYINDEX, scripts->references[script]);

@@ -15,7 +15,7 @@ struct scripts *scripts_create(void);
 int scripts_load(struct scripts *scripts, struct bytes text, char *why, size_t why_size);
 
 /* Runs it on the db; the answer is written as RESP. */
-void scripts_run(struct scripts *scripts, int script, struct db *db, uint64_t now_ms,
+void scripts_run(struct scripts *scripts, int script, struct db *db, uint64_t now_ns,
                  const struct bytes *keys, uint32_t key_count, const struct bytes *words,
                  uint32_t word_count, struct buffer *out);
 

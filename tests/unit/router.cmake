@@ -1,5 +1,5 @@
 set(dir "${CMAKE_CURRENT_LIST_DIR}")
-foreach(part core retry deadline parked)
+foreach(part core retry deadline parked fallback)
     sluice_test(router_${part}
         SOURCES ${dir}/test_router_${part}.c ${dir}/test_router_fixture.c
         LINK sluice_router_core)

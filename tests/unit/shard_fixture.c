@@ -366,11 +366,12 @@ void fixture_plans(struct fixture *fixture, const struct fixture_plan *plans, ui
     struct plan_set *next = malloc(sizeof *next);
     plan_set_init(wanted);
     for (uint32_t i = 0; i < count; i++) {
-        struct plan plan = {.name = name_of(bytes_of_text(plans[i].name)),
-                            .generation_count = 1,
-                            .durability = strncmp(plans[i].name, "strict", 6) == 0
-                                              ? DURABILITY_STRICT
-                                              : DURABILITY_RELAXED};
+        struct plan plan = {
+            .name = name_of(bytes_of_text(plans[i].name)),
+            .generation_count = 1,
+            .on_unavailable = strncmp(plans[i].name, "redis", 5) == 0 ? POLICY_REDIS : POLICY_DENY,
+            .durability =
+                strncmp(plans[i].name, "strict", 6) == 0 ? DURABILITY_STRICT : DURABILITY_RELAXED};
         plan.generations[0].generation = 1;
         plan.generations[0].terms.limit_count = plans[i].limit_count;
         memcpy(plan.generations[0].terms.limits, plans[i].limits, sizeof plans[i].limits);

@@ -131,7 +131,8 @@ void fixture_own_all(struct fixture *fixture);
 void fixture_own(struct fixture *fixture, struct slot slot, bool owned);
 void fixture_stop(struct fixture *fixture);
 
-/* Plans as "name", limits...; relaxed, but for those called "strict..."; applied as an operator
+/* Plans as "name", limits...; relaxed, but for those called "strict..."; those called
+ * "redis..." let routers decide in the store; applied as an operator
  * would (generations, history). */
 struct fixture_plan {
     const char *name;

@@ -178,10 +178,10 @@ static void test_mistakes_of_a_plan(void **state) {
          "plans.a.limits: stands twice"},
         {"plans:\n  a:\n    limits: [{rate: 1/s}]\n    durability: solid\n", 4, 17,
          "plans.a.durability: expected strict or relaxed, got \"solid\""},
-        {"plans:\n  a:\n    limits: [{rate: 1/s}]\n    on_unavailable: redis\n", 4, 21,
-         "plans.a.on_unavailable: this version does not know redis; expected deny or allow"},
+        {"plans:\n  a:\n    limits: [{rate: 1/s}]\n    on_unavailable: reddis\n", 4, 21,
+         "plans.a.on_unavailable: expected deny, allow or redis, got \"reddis\""},
         {"plans:\n  a:\n    limits: [{rate: 1/s}]\n    on_unavailable: {}\n", 4, 21,
-         "plans.a.on_unavailable: expected deny or allow, got a mapping"},
+         "plans.a.on_unavailable: expected deny, allow or redis, got a mapping"},
         {"plans:\n  a:\n    limits: {rate: 1/s}\n", 3, 13,
          "plans.a.limits: expected a list of limits, as in [{rate: 10, period: 1s}], got a "
          "mapping"},

@@ -56,6 +56,9 @@ static void step(struct fixture *fixture, struct router_event *event) {
         key_copy(kept->first_key, batch->takes[0]);
         key_copy(kept->last_key, batch->takes[batch->count - 1]);
     }
+    for (uint32_t i = 0; i < update.fallback_count; i++) {
+        fixture->calls[fixture->call_count++ % CALLS_KEPT_MAX] = *update.fallbacks[i];
+    }
     for (uint32_t i = 0; i < update.link_order_count; i++) {
         fixture->orders[fixture->order_count++] = update.link_orders[i];
     }
@@ -84,6 +87,21 @@ void give_link(struct fixture *fixture, uint32_t link, bool up) {
     struct router_event event = {.kind = ROUTER_EVENT_LINK};
     event.link.link = link;
     event.link.up = up;
+    step(fixture, &event);
+}
+
+void give_store(struct fixture *fixture, bool up) {
+    struct router_event event = {.kind = ROUTER_EVENT_STORE, .store_up = up};
+    step(fixture, &event);
+}
+
+void give_stop(struct fixture *fixture) {
+    struct router_event event = {.kind = ROUTER_EVENT_STOP};
+    step(fixture, &event);
+}
+
+void store_answers(struct fixture *fixture, const struct fallback_answer *answer) {
+    struct router_event event = {.kind = ROUTER_EVENT_FALLBACK, .fallback = answer};
     step(fixture, &event);
 }
 
@@ -194,7 +212,7 @@ struct plan_set *plans_make(uint64_t version, bool with_default) {
 
 struct fixture *fixture_create(uint32_t items_max) {
     struct router_options options = {
-        .items_max = items_max, .links_max = 8, .batches_per_link_max = 4};
+        .items_max = items_max, .links_max = 8, .batches_per_link_max = 4, .fallback = true};
     struct fixture *fixture = calloc(1, sizeof *fixture);
     size_t size = (router_size(&options) + 63) & ~(size_t)63;
     fixture->memory = aligned_alloc(64, size);
@@ -225,6 +243,7 @@ void forget(struct fixture *fixture) {
     fixture->answer_count = 0;
     fixture->batch_count = 0;
     fixture->order_count = 0;
+    fixture->call_count = 0;
     fixture->result_count = 0;
 }
 

@@ -20,6 +20,7 @@
 #define RESULTS_MAX 8192
 #define SENT_MAX 512
 #define COSTS_MAX 8
+#define CALLS_KEPT_MAX 8 /* the newest */
 
 struct kept_answer {
     uint64_t client;
@@ -59,6 +60,8 @@ struct fixture {
     uint32_t batch_count;
     struct router_link_order orders[64];
     uint32_t order_count;
+    struct fallback_call calls[CALLS_KEPT_MAX]; /* keys are not to be read */
+    uint32_t call_count;
     struct take_result results[RESULTS_MAX];
     char texts[RESULTS_MAX][FAULT_TEXT_BYTES_MAX];
     uint32_t result_count;
@@ -99,7 +102,14 @@ void reply_error(struct fixture *fixture, const struct kept_batch *batch, enum c
 void reply_raw(struct fixture *fixture, uint32_t link, uint32_t id, enum router_outcome outcome,
                const struct router_verdict *verdicts, uint32_t count);
 
-/* Forgets answers, batches and orders. */
+/* There is a store to ask from now on, or none. */
+void give_store(struct fixture *fixture, bool up);
+/* It answers a call, at its own time. */
+void store_answers(struct fixture *fixture, const struct fallback_answer *answer);
+
+void give_stop(struct fixture *fixture);
+
+/* Forgets answers, batches, orders and calls. */
 void forget(struct fixture *fixture);
 
 /* The n-th key (from 0) that belongs to the shard under the fixture's map; static memory, a few. */

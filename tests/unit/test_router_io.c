@@ -162,7 +162,7 @@ static void test_the_map_and_the_status_can_be_asked_for(void **state) {
     struct bytes text;
     uint32_t members;
     assert_true(read_map(&reader, &members));
-    assert_int_equal(members, 10);
+    assert_int_equal(members, 12);
     assert_true(read_bytes(&reader, &text) && bytes_equal(text, bytes_of_text("program")));
     assert_true(read_bytes(&reader, &text) && bytes_equal(text, bytes_of_text("sluice-router")));
     for (uint32_t i = 2; i < 2 * members; i++) {
