@@ -18,11 +18,11 @@
     X(USAGE, 2, "the command line is wrong")                                                       \
     X(UNREACHABLE, 3, "nobody could be reached, or the answer took too long")                      \
     X(ANSWERED_ERROR, 4, "the cluster answered an error, or cannot do it as it stands")            \
-    X(FILE, 5, "the plans file cannot be read, or has mistakes")                                   \
+    X(FILE, 5, "a file of plans or a backup cannot be read or written, or has mistakes")           \
     X(NOT_YET, 6, "the plans are in force, but not every live node has shown them in time")        \
     X(CANCELLED, 7, "another operator cancelled the rebalance, or took it over")                   \
     X(MEMORY, 71, "there was no memory")                                                           \
-    X(INTERRUPTED, 130, "Ctrl-C ended the rebalance after the batch under way")
+    X(INTERRUPTED, 130, "Ctrl-C ended a rebalance after the batch under way, a backup or a restore")
 
 enum exit_code {
 #define X(name, number, meaning) EXIT_##name = number,
@@ -39,6 +39,14 @@ struct settings {
     uint32_t timeout_ms; /* of one request */
     bool json;
     bool no_color;
+};
+
+/* How to get at the store, for the commands that ask it themselves: as a node's options. */
+struct store_options {
+    const char *url;
+    const char *prefix; /* NULL: not said */
+    const char *password, *password_file, *sentinel_password;
+    const char *ca, *cert, *key, *server_name;
 };
 
 /* Options of all commands: each command's table admits some of them. */
@@ -64,6 +72,9 @@ struct command_options {
     uint32_t event_count;    /* 0: the server's default */
     bool has_base;
     uint64_t base;
+    struct store_options store;
+    const char *slot_list; /* NULL: all */
+    bool verify, replace, live;
 };
 
 struct invocation {
@@ -95,6 +106,7 @@ extern const struct command slot_commands[];
 extern const struct command map_commands[];
 extern const struct command rebalance_commands[];
 extern const struct command events_commands[];
+extern const struct command backup_commands[];
 
 /* Keys of options that have no letter. */
 enum option_key {
@@ -122,6 +134,17 @@ enum option_key {
     OPTION_WEIGHT,
     OPTION_COUNT,
     OPTION_FOLLOW,
+    OPTION_SLOT_LIST,
+    OPTION_VERIFY,
+    OPTION_REPLACE,
+    OPTION_LIVE,
+    OPTION_REDIS,
+    OPTION_REDIS_PASSWORD_FILE,
+    OPTION_REDIS_CA,
+    OPTION_REDIS_CERT,
+    OPTION_REDIS_KEY,
+    OPTION_REDIS_SERVER_NAME,
+    OPTION_KEY_PREFIX,
 };
 
 /* "KEY as given, or in hexadecimal": for a command's table of options. */

@@ -8,6 +8,7 @@
 
 #define ROUTER_DEFAULT "tcp://127.0.0.1:7400"
 #define CONTROL_DEFAULT "tcp://127.0.0.1:7590"
+#define REDIS_DEFAULT "redis://127.0.0.1:6379"
 
 /* Milliseconds of one request: well above any that a healthy cluster needs. */
 #define TIMEOUT_MS_DEFAULT 5000
@@ -19,8 +20,9 @@
 #define COMMANDS_MAX 32
 
 static const struct command *const families[] = {
-    take_commands, cluster_commands, map_commands,       plans_commands, key_commands,
-    node_commands, weight_commands,  rebalance_commands, slot_commands,  events_commands,
+    take_commands, cluster_commands, map_commands,    plans_commands,
+    key_commands,  node_commands,    weight_commands, rebalance_commands,
+    slot_commands, events_commands,  backup_commands,
 };
 
 static const struct argp_option global_options[] = {
@@ -46,6 +48,7 @@ static const char examples[] =
     "  sluicectl map                                   who owns what, as a picture\n"
     "  sluicectl rebalance                             give new nodes their share\n"
     "  sluicectl node drain n3                         move everything off a node\n"
+    "  sluicectl backup /var/backups/sluice            keep what the store holds\n"
     "\n";
 
 /* What one parse works on. */
@@ -230,6 +233,20 @@ static const char *environment(const char *name, const char *otherwise) {
     return value != NULL && value[0] != '\0' ? value : otherwise;
 }
 
+/* As a node has them: the same names, so that one environment file does for both. */
+static struct store_options store_environment(void) {
+    return (struct store_options){.url = environment("SLUICE_REDIS", REDIS_DEFAULT),
+                                  .prefix = environment("SLUICE_KEY_PREFIX", NULL),
+                                  .password = environment("SLUICE_REDIS_PASSWORD", NULL),
+                                  .password_file = environment("SLUICE_REDIS_PASSWORD_FILE", NULL),
+                                  .sentinel_password =
+                                      environment("SLUICE_REDIS_SENTINEL_PASSWORD", NULL),
+                                  .ca = environment("SLUICE_REDIS_CA", NULL),
+                                  .cert = environment("SLUICE_REDIS_CERT", NULL),
+                                  .key = environment("SLUICE_REDIS_KEY", NULL),
+                                  .server_name = environment("SLUICE_REDIS_SERVER_NAME", NULL)};
+}
+
 static void version_print(FILE *out, struct argp_state *state) {
     fprintf(out, "sluicectl %s\n", SLUICE_VERSION);
 }
@@ -240,7 +257,8 @@ int main(int argc, char **argv) {
     struct invocation invocation = {
         .settings = {.router = environment("SLUICE_ROUTER", ROUTER_DEFAULT),
                      .control = environment("SLUICE_CONTROL", CONTROL_DEFAULT),
-                     .timeout_ms = TIMEOUT_MS_DEFAULT}};
+                     .timeout_ms = TIMEOUT_MS_DEFAULT},
+        .options = {.store = store_environment()}};
     struct parse parse = {.invocation = &invocation};
     struct argp general = {.options = global_options,
                            .parser = parse_one,

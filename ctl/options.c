@@ -6,6 +6,7 @@
 #include "ctl/text.h"
 #include "proto/bounds.h"
 #include "proto/slot.h"
+#include "proto/store_keys.h"
 
 /* Milliseconds of --timeout at most: an hour. Arbitrary, but safe. */
 #define TIMEOUT_MS_MAX 3600000
@@ -79,6 +80,15 @@ static error_t flag_set(int key, struct command_options *options) {
     case OPTION_FOLLOW:
         options->follow = true;
         return 0;
+    case OPTION_VERIFY:
+        options->verify = true;
+        return 0;
+    case OPTION_REPLACE:
+        options->replace = true;
+        return 0;
+    case OPTION_LIVE:
+        options->live = true;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -147,6 +157,44 @@ static error_t cluster_set(int key, const char *argument, struct argp_state *sta
     }
 }
 
+/* Options of what goes to the store itself. */
+static error_t store_set(int key, const char *argument, struct argp_state *state,
+                         struct command_options *options) {
+    struct store_options *store = &options->store;
+    switch (key) {
+    case OPTION_SLOT_LIST:
+        options->slot_list = argument;
+        return 0;
+    case OPTION_REDIS:
+        store->url = argument;
+        return 0;
+    case OPTION_REDIS_PASSWORD_FILE:
+        store->password_file = argument;
+        return 0;
+    case OPTION_REDIS_CA:
+        store->ca = argument;
+        return 0;
+    case OPTION_REDIS_CERT:
+        store->cert = argument;
+        return 0;
+    case OPTION_REDIS_KEY:
+        store->key = argument;
+        return 0;
+    case OPTION_REDIS_SERVER_NAME:
+        store->server_name = argument;
+        return 0;
+    case OPTION_KEY_PREFIX:
+        if (strlen(argument) > KEY_PREFIX_BYTES_MAX || strpbrk(argument, "{}") != NULL) {
+            argp_error(state, "--key-prefix: expected at most %d bytes and no braces, got \"%s\"",
+                       KEY_PREFIX_BYTES_MAX, argument);
+        }
+        store->prefix = argument;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
 error_t option_set(int key, const char *argument, struct argp_state *state,
                    struct invocation *invocation) {
     error_t error = global_set(key, argument, state, &invocation->settings);
@@ -156,6 +204,9 @@ error_t option_set(int key, const char *argument, struct argp_state *state,
     if (error == ARGP_ERR_UNKNOWN) {
         error = value_set(key, argument, state, &invocation->options);
     }
-    return error == ARGP_ERR_UNKNOWN ? cluster_set(key, argument, state, &invocation->options)
+    if (error == ARGP_ERR_UNKNOWN) {
+        error = cluster_set(key, argument, state, &invocation->options);
+    }
+    return error == ARGP_ERR_UNKNOWN ? store_set(key, argument, state, &invocation->options)
                                      : error;
 }

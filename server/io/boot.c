@@ -10,7 +10,6 @@
 #include "proto/map_codec.h"
 #include "proto/store_keys.h"
 #include "runtime/redis_slots.h"
-#include "runtime/redis_tls.h"
 #include "server/io/redis_sync.h"
 
 /* The oldest Redis that has all we use (HSET of many fields, UNLINK-free scripts). */

@@ -126,6 +126,9 @@ def main():
     write("request", requests())
     write("reply", messages("replies"))
     write("record", messages("records"))
+    with open(os.path.join(ROOT, "tests", "golden", "backup-format-1.sluice"), "rb") as file:
+        backup = file.read()
+    write("backup", [backup, backup[:-60], backup[:0x222], backup[:0x222] + backup[0x292:]])
     write("map", maps)
     write("plan_set", messages("plan_set"))
     write("cluster_view", [view % (data, policies) for data in maps[:4] + [b"\xc0"]])

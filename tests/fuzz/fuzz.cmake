@@ -33,3 +33,4 @@ sluice_fuzz(shard SOURCES ${fuzz_dir}/../unit/shard_fixture.c LINK sluice_server
 sluice_fuzz(router LINK sluice_router_core)
 sluice_fuzz(handover LINK sluice_server_core)
 sluice_fuzz(bench_input LINK sluice_bench_parts)
+sluice_fuzz(backup LINK sluice_ctl_backup)
