@@ -343,7 +343,7 @@ static bool place_parse(const char *url, struct redis_place *place, char *why, s
     if (!redis_address_parse(url, &address, why, why_size)) {
         return false;
     }
-    if (address.tls || address.master[0] != '\0' || address.user[0] != '\0' ||
+    if (address.tls || address.cluster || address.master[0] != '\0' || address.user[0] != '\0' ||
         address.database != 0) {
         snprintf(why, why_size, "\"%.200s\": a load goes to a plain redis://host:port", url);
         return false;

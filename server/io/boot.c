@@ -79,7 +79,8 @@ static bool server_check(struct boot *boot, const struct log *log, char *why) {
     return true;
 }
 
-/* The same of another master of the cluster. */
+/* The same of another master of the cluster. One that does not answer is no reason to do without
+ * the others. */
 static bool master_check(const struct boot *boot, const struct redis_place *place,
                          const struct log *log, char *why) {
     char text[REDIS_PLACE_TEXT_BYTES], reason[BOOT_WHY_BYTES];
@@ -87,9 +88,10 @@ static bool master_check(const struct boot *boot, const struct redis_place *plac
     other.access.address.cluster = false;
     other.access.address.places[0] = *place;
     other.access.address.place_count = 1;
-    other.redis = redis_sync_open(&other.access, why, BOOT_WHY_BYTES);
+    other.redis = redis_sync_open(&other.access, reason, sizeof reason);
     if (other.redis == NULL) {
-        return false;
+        log_warn(log, "%s; the slots of this master are not served for now", reason);
+        return true;
     }
     other.access.address.cluster = true;
     bool good = server_check(&other, log, reason);
@@ -107,21 +109,12 @@ static bool cluster_check(struct boot *boot, const struct log *log, char *why) {
     char reason[128], text[REDIS_PLACE_TEXT_BYTES];
     struct redis_place home = *redis_sync_place(boot->redis);
     redisReply *reply = redis_sync_call(boot->redis, 2, command, why, BOOT_WHY_BYTES);
-    struct redis_topology *topology = malloc(sizeof *topology);
+    struct redis_topology *topology = calloc(1, sizeof *topology);
     bool good = reply != NULL && topology != NULL;
     if (good && !redis_topology_read(reply, &home, topology, reason, sizeof reason)) {
         redis_place_format(&home, text);
         snprintf(why, BOOT_WHY_BYTES, "the cluster, as %.80s sees it: %s", text, reason);
         good = false;
-    }
-    for (uint32_t i = 0; good && i < REDIS_SLOTS; i++) {
-        good = topology->served_by[i] != 0;
-        if (!good) {
-            snprintf(why, BOOT_WHY_BYTES,
-                     "slot %u of the cluster is served by nobody; redis-cli --cluster check tells "
-                     "more",
-                     i);
-        }
     }
     for (uint32_t i = 0; good && i < topology->master_count; i++) {
         good = redis_place_equal(&topology->masters[i], &home) ||

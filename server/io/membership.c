@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/memory.h"
+#include "runtime/redis_slots.h"
 #include "server/io/membership_impl.h"
 #include "server/io/redis_hint.h"
 
@@ -151,6 +152,11 @@ static void on_beat(void *ctx, redisReply *reply) {
     membership->beating = false;
     if (reply == NULL || membership->closing) {
         return;
+    }
+    const struct redis_place *place = redis_link_place(membership->link);
+    enum redis_redirect_kind redirect = redis_redirect_read(reply, place).kind;
+    if (redirect != REDIS_REDIRECT_NONE && redirect != REDIS_REDIRECT_DOWN) {
+        return; /* our keys are being moved: the link follows, and the next one will do */
     }
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0) {
         log_error(&membership->log, "Redis refused the heartbeat: %s",

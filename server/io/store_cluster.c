@@ -6,7 +6,8 @@
  * of theirs is first asked for. One more link, home, leads to the master of the cluster's own keys:
  * the table is asked for there, and the time always, so that all shards use the same clock.
  *
- * The store is up while it knows the table and somebody answers. A slot whose master is away is
+ * The store is up while it knows the table and somebody answers (and somebody has ever taken our
+ * scripts). A slot whose master is away is
  * told so call by call: the others go on.
  */
 #include <stdlib.h>
@@ -83,13 +84,18 @@ static void lineages_compare(struct store *store) {
     }
 }
 
+/* Commands name scripts by what a server called them, which is the same everywhere. */
+static bool scripts_known(const struct store *store) {
+    return store->sha[STORE_SCRIPTS - 1][0] != '\0';
+}
+
 static void up_settle(struct store *store) {
     struct store_cluster *cluster = store->cluster;
     bool up = redis_link_is_up(cluster->home);
     for (uint32_t i = 0; i < store->server_count; i++) {
         up = up || store->servers[i]->ready;
     }
-    up = up && cluster->known;
+    up = up && cluster->known && scripts_known(store);
     if (up == store->up) {
         return;
     }
@@ -137,6 +143,9 @@ static void table_adopt(struct store *store) {
     if (home != NULL && redis_link_is_up(cluster->home) &&
         !redis_place_equal(home, redis_link_place(cluster->home))) {
         redis_link_leave(cluster->home, "the cluster has another master for its own keys");
+    }
+    if (!scripts_known(store)) {
+        (void)store_cluster_server(store, home != NULL ? home : &cluster->topology.masters[0]);
     }
     settle(store);
 }

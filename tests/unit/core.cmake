@@ -15,3 +15,6 @@ sluice_test(shard_schema
     LINK sluice_server_core)
 sluice_test(memory_huge SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_memory_huge.c LINK sluice_server)
 sluice_test(ack SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_ack.c LINK sluice_server)
+sluice_test(store_cluster
+    SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_store_cluster.c ${CMAKE_CURRENT_LIST_DIR}/fake_masters.c
+    LINK sluice_server)

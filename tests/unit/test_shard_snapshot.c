@@ -213,6 +213,40 @@ static void test_a_restarted_server_gets_everything_again(void **state) {
     assert_int_equal(fixture_records(&fixture), 2000);
 }
 
+static void lose_slot(uint16_t at) {
+    uint8_t lost[SLOTS_MAX / 8] = {0};
+    struct shard_event event = {.kind = SHARD_EVENT_STORE};
+    lost[at / 8] = (uint8_t)(1u << (at % 8));
+    event.store.up = event.store.restarted = true;
+    event.store.lost = lost;
+    fixture_step(&fixture, &event);
+}
+
+/* A slot whose master is another now; the records of the others are where they were. */
+static void test_lost_slots_are_written_again_alone(void **state) {
+    char key[32];
+    uint32_t of_two = 0, one = fixture_slot(&fixture, "key-1").index, other = 0;
+    take_many(0, 2000, 20);
+    fixture_pass(&fixture, 200 * MS);
+    assert_int_equal(fixture_records(&fixture), 2000);
+    for (uint32_t i = 2; other == 0 || other == one; i++) {
+        snprintf(key, sizeof key, "key-%u", i);
+        other = fixture_slot(&fixture, key).index;
+    }
+    for (uint32_t i = 0; i < 2000; i++) {
+        snprintf(key, sizeof key, "key-%u", i);
+        uint32_t at = fixture_slot(&fixture, key).index;
+        of_two += at == one || at == other;
+    }
+    fixture.record_count = 0;
+    lose_slot((uint16_t)one);
+    lose_slot((uint16_t)other); /* before it is through with the first */
+    lose_slot((uint16_t)one);
+    fixture_pass(&fixture, 300 * MS);
+    assert_in_range(of_two, 2, 1999);
+    assert_int_equal(fixture_records(&fixture), of_two);
+}
+
 /* What was taken away is back with a server that has lost the tail of its file. */
 static void test_a_restarted_server_brings_removed_records_back(void **state) {
     struct record old = {.plan = bytes_of_text("default"), .generation = 1, .tat_count = 1};
@@ -445,6 +479,7 @@ int main(void) {
         TEST(test_a_failed_write_is_written_again, open_usual),
         TEST(test_store_away_and_back, open_usual),
         TEST(test_a_restarted_server_gets_everything_again, open_usual),
+        TEST(test_lost_slots_are_written_again_alone, open_usual),
         TEST(test_a_restarted_server_brings_removed_records_back, open_usual),
         TEST(test_a_record_that_is_back_beside_a_new_bucket, open_usual),
         TEST(test_reading_again_is_begun_again, open_usual),
