@@ -31,7 +31,7 @@ PREFIX = "bench:"
 PLAN = "slow"
 
 # Entries of a page, as STORE_PAGE_ENTRIES has them, and pages that a shard asks for at once.
-PAGE_ENTRIES, PAGES = 500, 2
+PAGE_ENTRIES, PAGES = 1000, 2
 
 # Seconds: arbitrary, but safe, for ten million on a slow machine.
 FILL_S, LOAD_S = 600, 600

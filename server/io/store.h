@@ -29,9 +29,10 @@
  * below the time (REDIS_COMMAND_MS) after which the link would be taken for dead. */
 #define STORE_ACK_MS 1000
 
-/* Entries asked for in one page while loading: 0.2 ms of Redis's time, and less of the shard's.
- * That is how long others wait behind it; larger ones are hardly cheaper (decision 0027). */
-#define STORE_PAGE_ENTRIES "500"
+/* Entries asked for in one page while loading: half a millisecond of Redis's time, and less of the
+ * shard's. That is how long others wait behind it; larger ones are hardly cheaper (decision 0027).
+ */
+#define STORE_PAGE_ENTRIES "1000"
 
 struct store;
 
