@@ -164,6 +164,27 @@ def free_ports(count=1):
     raise AssertionError("no %d free ports in a row" % count)
 
 
+# How far above its port a server of a Redis Cluster listens for the others.
+BUS_APART = 10000
+
+
+def free_bus_port():
+    """A free port for a server of a Redis Cluster: its bus is free too, and below that range."""
+    for _ in range(200):
+        port = free_ports()
+        bus = port + BUS_APART
+        if bus >= 31000 or bus in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", bus))
+            except OSError:
+                continue
+        _given.add(bus)
+        return port
+    raise AssertionError("no free port with a free bus")
+
+
 # --- processes ---
 
 _libc = ctypes.CDLL(None)

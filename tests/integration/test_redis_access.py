@@ -21,11 +21,11 @@ def shipped_line():
     return lines[0].replace(">replace-me", ">" + PASSWORD)
 
 
-def redis_with_acl(directory, line, name="redis", args=()):
+def redis_with_acl(directory, line, name="redis", port=None, args=()):
     path = os.path.join(directory, name + ".acl")
     with open(path, "w") as file:
         file.write("user default on nopass ~* &* +@all\n" + line + "\n")
-    return Redis(directory, name=name, args=["--aclfile", path] + list(args))
+    return Redis(directory, port, name=name, args=["--aclfile", path] + list(args))
 
 
 class AccessTest(unittest.TestCase):

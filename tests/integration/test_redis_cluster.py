@@ -8,7 +8,7 @@ import signal
 import time
 import unittest
 
-from harness import SLOW, Cluster, Redis, new_directory, say, wait_for, xxh3
+from harness import SLOW, Cluster, Redis, free_bus_port, new_directory, say, wait_for, xxh3
 from load import Load
 from move_tools import halt
 from test_redis_access import PASSWORD, redis_with_acl, shipped_line
@@ -38,7 +38,7 @@ class Masters:
         self.servers = []
         for i in range(4 if replica else 3):
             name = "redis-%d" % i
-            server = redis_with_acl(self.directory, shipped_line(), name=name, args=[
+            server = redis_with_acl(self.directory, shipped_line(), name, free_bus_port(), [
                 "--cluster-enabled", "yes", "--cluster-config-file", name + ".conf",
                 "--cluster-node-timeout", DEAD_MS, "--cluster-replica-validity-factor", 0,
                 "--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", 0])
@@ -130,6 +130,10 @@ class RedisClusterTest(unittest.TestCase):
                               node_env={"SLUICE_REDIS_PASSWORD": PASSWORD})
         cls.cluster.__enter__()
         cls.addClassCleanup(cls.cluster.end)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.__exit__(None, None, None)
 
     def bucket_key(self, key, what="buckets"):
         return "sluice:{%d}:%s" % (xxh3(key) & 1023, what)

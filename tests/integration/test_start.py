@@ -11,8 +11,8 @@ import unittest
 
 import msgpack
 
-from harness import (SLOW, ClusterTest, Node, Process, Redis, Router, end_all, free_ports,
-                     metronome, new_directory, program, say, wait_for)
+from harness import (SLOW, ClusterTest, Node, Process, Redis, Router, end_all, free_bus_port,
+                     free_ports, metronome, new_directory, program, say, wait_for)
 from sp_client import RpcError, connect_when_up
 
 # Seconds within which a program that cannot start has said so.
@@ -103,7 +103,7 @@ class StoreTest(unittest.TestCase):
         self.addCleanup(end_all)
 
     def test_a_node_of_a_redis_cluster(self):
-        redis = Redis(self.directory, args=["--cluster-enabled", "yes"]).start()
+        redis = Redis(self.directory, free_bus_port(), args=["--cluster-enabled", "yes"]).start()
         code, out = run("sluice-node", *node_words(redis.url))
         self.assertEqual(code, 1, out)
         self.assertIn("Redis Cluster", out)
