@@ -33,8 +33,8 @@ struct db {
 /* --- buffers ------------------------------------------------------------------------------- */
 
 void buffer_put(struct buffer *buffer, const void *data, size_t size) {
-    if (buffer->size + size > buffer->room) {
-        buffer->room = (buffer->size + size) * 2;
+    if (buffer->size + size + 1 > buffer->room) { /* with a zero after what it holds */
+        buffer->room = (buffer->size + size + 1) * 2;
         buffer->data = realloc(buffer->data, buffer->room);
         assert(buffer->data != NULL);
     }
@@ -42,6 +42,7 @@ void buffer_put(struct buffer *buffer, const void *data, size_t size) {
         memcpy(buffer->data + buffer->size, data, size);
     }
     buffer->size += size;
+    buffer->data[buffer->size] = '\0';
 }
 
 void buffer_print(struct buffer *buffer, const char *format, ...) {
