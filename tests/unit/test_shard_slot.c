@@ -149,6 +149,40 @@ static void test_records_of_former_plans(void **state) {
     assert_int_equal(fixture_verb(&fixture, VERB_PEEK, "lost", 1, "vanished").limit_tokens, 20);
 }
 
+/* Whatever stands beside it in its page, each record is read under its own plan and generation. */
+static void test_records_of_many_plans_share_pages(void **state) {
+    static const struct {
+        const char *plan;
+        uint32_t generation;
+        uint64_t remaining_tokens;
+    } kinds[] = {{"default", 1, 190}, {"other", 1, 999}, {"default", 2, 100}};
+    fixture_close(&fixture);
+    struct fixture_options options = {.slot_count = 1};
+    fixture_open_bare(&fixture, &options);
+    struct fixture_plan plans[] = {usual, {"other", 1, {{1, SECOND, 1000}}}};
+    fixture_plans(&fixture, plans, 2);
+    plans[0].limits[0] = (struct limit){100, SECOND, 200};
+    fixture_plans(&fixture, plans, 2);
+    char key[32];
+    for (uint32_t i = 0; i < 90; i++) { /* all orders of two, three and more of a kind */
+        uint32_t kind = (i + i / 3 + i / 9 * (i % 2)) % 3;
+        snprintf(key, sizeof key, "%u-%u", kind, i);
+        struct record record =
+            record_of(kinds[kind].plan, kinds[kind].generation, fixture.now_ns + SECOND);
+        fixture_put_record(&fixture, key, &record);
+    }
+    fixture_store(&fixture, true, false);
+    fixture_own_all(&fixture);
+    assert_int_equal(counters()->records_loaded, 90);
+    for (uint32_t i = 0; i < 90; i++) {
+        uint32_t kind = (i + i / 3 + i / 9 * (i % 2)) % 3;
+        snprintf(key, sizeof key, "%u-%u", kind, i);
+        assert_int_equal(
+            fixture_verb(&fixture, VERB_PEEK, key, 1, kinds[kind].plan).remaining_tokens,
+            kinds[kind].remaining_tokens);
+    }
+}
+
 static void test_a_newer_generation_than_the_set_waits_for_the_set(void **state) {
     fixture_plans(&fixture, &usual, 1);
     /* The owner before had a newer set already: 100/s burst 200, of which 50 are spent. */
@@ -315,6 +349,8 @@ int main(void) {
                                         close_any),
         cmocka_unit_test_setup_teardown(test_records_are_loaded_page_by_page, open_bare, close_any),
         cmocka_unit_test_setup_teardown(test_records_of_former_plans, open_bare, close_any),
+        cmocka_unit_test_setup_teardown(test_records_of_many_plans_share_pages, open_bare,
+                                        close_any),
         cmocka_unit_test_setup_teardown(test_a_newer_generation_than_the_set_waits_for_the_set,
                                         open_bare, close_any),
         cmocka_unit_test_setup_teardown(test_unreadable_records_refuse_until_reset, open_bare,
