@@ -42,6 +42,40 @@ def load(within_s=120, pids=(), **options):
     return report
 
 
+def command_stats(client):
+    """What Redis has executed: {command: (calls, microseconds)}. A script's time holds that of the
+    commands it calls, which are counted besides."""
+    stats = {}
+    for line in client.call("INFO", "commandstats").decode().splitlines():
+        name, _, figures = line.partition(":")
+        if name.startswith("cmdstat_"):
+            values = dict(figure.split("=") for figure in figures.split(","))
+            stats[name[len("cmdstat_"):]] = (int(values["calls"]), int(values["usec"]))
+    return stats
+
+
+def store_load(redis, settle, **options):
+    """load() that tells as well what it cost the store, in `store`: calls of scripts, commands
+    (those within scripts too) and processor time, each by take. `settle` returns when all that the
+    load has changed is written."""
+    with redis.client() as client:
+        before, cpu_before = command_stats(client), cpu_s([redis.pid])
+        report = load(**options)
+        settle()
+        after, cpu_after = command_stats(client), cpu_s([redis.pid])
+    takes = max(1, report["takes"]) * (1 + options.get("warmup_part", 0))
+
+    def grown(names, figure):
+        return sum(after[name][figure] - before.get(name, (0, 0))[figure] for name in names)
+
+    report["store"] = {"calls": grown(["evalsha"] if "evalsha" in after else [], 0) / takes,
+                       "script_ns": grown(["evalsha"] if "evalsha" in after else [], 1) * 1e3 /
+                       takes,
+                       "commands": grown(after, 0) / takes,
+                       "cpu_ns": (cpu_after - cpu_before) * 1e9 / takes}
+    return report
+
+
 def rounds(count, cases, run):
     """run(case) for each case, one after the other, `count` times: a machine whose speed drifts
     treats all alike. Returns {case: [report, ...]}."""
@@ -81,7 +115,9 @@ def summary(reports):
             "p50_us": median(latency(reports, "p50")), "p99_us": median(latency(reports, "p99")),
             "server_ns": median([report["server_ns"] for report in reports])
             if reports[0]["server_ns"] is not None else None,
-            "errors": sum(report["errors"] for report in reports), "runs": len(reports)}
+            "errors": sum(report["errors"] for report in reports), "runs": len(reports),
+            "store": {name: median([report["store"][name] for report in reports])
+                      for name in reports[0]["store"]} if "store" in reports[0] else None}
 
 
 def time_text(ns):

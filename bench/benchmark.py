@@ -160,6 +160,7 @@ def ratios_part(ratios):
         "pipelined": "64 connections, 32 requests outstanding each",
         "batch": "takes in batches (`take_many`)",
         "paced": "10,000 takes a second with bursts of 2x, open loop",
+        "durability": "strict beside relaxed, 64 connections with 32 requests outstanding each",
     }
     lines = ["", "## How near to the bare loop", "",
              "`bench/ratios.py --rounds %d`: medians of interleaved rounds of %g s; a ratio is the "
@@ -171,8 +172,24 @@ def ratios_part(ratios):
              "a machine is busy." % (ratios["rounds"], ratios["seconds"])]
     for name, group in ratios["groups"].items():
         lines += ["", "### " + texts[name][0].upper() + texts[name][1:], ""]
-        lines += cases_table(group["cases"], "target") + [""] + ratio_table(group["ratios"])
+        lines += cases_table(group["cases"], "target") + [""]
+        lines += store_table(group["cases"]) + ratio_table(group["ratios"])
     return lines
+
+
+def store_table(cases):
+    """What a case cost Redis, of those where that was looked at."""
+    looked = {name: figures["store"] for name, figures in cases.items() if figures.get("store")}
+    if not looked:
+        return []
+    lines = ["`zipf`: 100,000 keys by Zipf's law (exponent 1); `cold`: a million, any alike. What is "
+             "taken stays taken for longer than a run, but for `full again at once`, where relaxed "
+             "plans have nothing left to write. Commands are those within scripts too.", "",
+             "| target | calls of scripts a take | commands a take | Redis's time a take |",
+             "|---|---|---|---|"]
+    return lines + ["| %s | %.4f | %.3f | %s |" % (
+        name, store["calls"], store["commands"], tools.time_text(store["cpu_ns"]))
+        for name, store in looked.items()] + [""]
 
 
 def peers_part(peers):

@@ -6,9 +6,9 @@
 
 Starts a private Redis (append-only file on), nodes, a router and the bare echo on free loopback
 ports. Groups (--only takes a part of a name): one (64 connections, one request outstanding each),
-pipelined (32 each), batch (take_many), paced (10,000 takes a second, open loop). Prints a table,
-and each ratio beside what it has to be; `short` is one that falls short. Exit code 0 in any case:
-a ratio is a finding, not a test.
+pipelined (32 each), batch (take_many), paced (10,000 takes a second, open loop), durability (strict
+plans beside relaxed ones). Prints a table, and each ratio beside what it has to be; `short` is one
+that falls short. Exit code 0 in any case: a ratio is a finding, not a test.
 """
 
 import argparse
@@ -21,6 +21,9 @@ import bench_tools as tools
 # Under which nothing is refused, so that all ways do the same work.
 OPEN = {"limit_rate": 1000000, "limit_burst": 1000000}
 KEYS = 100000
+
+# Of keys that are cold: each is asked for once in several seconds at most.
+COLD_KEYS = 1000000
 
 
 def arguments():
@@ -41,9 +44,12 @@ class Servers:
         import harness
         self.harness = harness
         plans = dict(harness.PLANS)
-        limits = [{"rate": 1000000, "period_ms": 1000, "burst": 1000000}]
+        open_limits = [{"rate": 1000000, "period_ms": 1000, "burst": 1000000}]
+        # What is taken stays taken for longer than a run: each bucket has a record to be written.
+        quota_limits = [{"rate": 1000, "period_ms": 86400000, "burst": 1000000}]
         plans["plans"] = plans["plans"] + [
-            {"name": "open-" + durability, "limits": limits, "durability": durability}
+            {"name": name + durability, "limits": limits, "durability": durability}
+            for name, limits in (("open-", open_limits), ("quota-", quota_limits))
             for durability in ("relaxed", "strict")]
         self.single = harness.Cluster(nodes=1, shards=1, plans=plans)
         self.double = harness.Cluster(nodes=2, shards=1, plans=plans)
@@ -165,8 +171,40 @@ def group_paced(servers, given):
     return results, ratios
 
 
+def group_durability(servers, given):
+    single = servers.single
+    common = {"protocol": "sluice", "target": single.nodes[0].shard_url(0), "connections": 64,
+              "outstanding": 32, "pids": [single.nodes[0].pid]}
+    loads = {
+        "zipf": {"plan": "quota-", "keys": KEYS, "keys_spread": "zipf", "zipf": 1.0},
+        "cold": {"plan": "quota-", "keys": COLD_KEYS},
+        "cold, full again at once": {"plan": "open-", "keys": COLD_KEYS},
+    }
+    results, spans = {}, timing(given)
+    spans.update(warmup=spans["duration"], warmup_part=1)  # a bucket's reservation takes a while
+    for name, load in loads.items():
+        cases = {"%s, %s" % (name, durability): dict(
+            common, **dict(load, plan=load["plan"] + durability,
+                           key_prefix="%s%d:" % (durability, len(results))))
+            for durability in ("relaxed", "strict")}
+        results.update(tools.rounds(given.rounds, list(cases), lambda case: tools.store_load(
+            single.redis, single.wait_written, **spans, **cases[case])))
+    print("\n| durability | calls of scripts a take | commands a take | script time | Redis's time |"
+          "\n|---|---|---|---|---|")
+    for case, reports in results.items():
+        store = tools.summary(reports)["store"]
+        print("| %s | %.4f | %.3f | %.0f ns | %.0f ns |" % (
+            case, store["calls"], store["commands"], store["script_ns"], store["cpu_ns"]))
+    rate = {name: tools.per_second(reports) for name, reports in results.items()}
+    wanted = {"zipf": 0.9}
+    return results, [
+        ("strict / relaxed: " + name, tools.ratio(rate[name + ", strict"],
+                                                  rate[name + ", relaxed"]),
+         wanted.get(name, 0.5)) for name in loads]
+
+
 GROUPS = {"one": group_one, "pipelined": group_pipelined, "batch": group_batch,
-          "paced": group_paced}
+          "paced": group_paced, "durability": group_durability}
 
 
 def main():

@@ -420,6 +420,7 @@ static bool command_sent(struct redis_command *command, int status) {
     }
     TAILQ_INSERT_TAIL(&link->commands, command, entry);
     link->outstanding++;
+    link->unflushed = true;
     if (!uv_is_active((uv_handle_t *)&link->watchdog))
         watchdog_arm(link, REDIS_COMMAND_MS);
     return true;
@@ -439,6 +440,12 @@ bool redis_link_send_text(struct redis_link *link, const char *text, size_t size
     return command != NULL &&
            command_sent(command, redisAsyncFormattedCommand(link->context, on_command_reply,
                                                             command, text, size));
+}
+
+void redis_link_flush(struct redis_link *link) {
+    if (link->state == REDIS_STATE_UP && link->unflushed)
+        redisAsyncHandleWrite(link->context);
+    link->unflushed = false; /* the link may have fallen, but it is ours until it is closed */
 }
 
 void redis_link_leave(struct redis_link *link, const char *why) {

@@ -72,6 +72,9 @@ bool redis_link_send(struct redis_link *link, int argc, const char **argv, const
 bool redis_link_send_text(struct redis_link *link, const char *text, size_t size,
                           redis_reply_fn on_reply, void *ctx);
 
+/* Writes what was sent, now instead of in the loop's next turn. Not from within a reply. */
+void redis_link_flush(struct redis_link *link);
+
 /* Gives the connection of a link that is up up, and looks for the master anew. */
 void redis_link_leave(struct redis_link *link, const char *why);
 

@@ -46,6 +46,7 @@ struct redis_link {
     bool answered;  /* something came from the server of this connection */
     bool overdue;   /* the watchdog has fired, grace runs */
     bool resolving;
+    bool unflushed;           /* something was sent since the last flush */
     struct redis_place place; /* where this attempt leads */
     struct redis_seek *seek;  /* SEEKING only */
     struct redis_seek *watch; /* UP only: whether the master is still this one */

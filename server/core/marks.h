@@ -20,9 +20,10 @@
 
 #include "server/core/memory.h"
 
-/* Entries of a shard unless it is told otherwise: 2.5 MiB. More busy buckets than that make some of
- * them wait for a write more often. */
-#define MARKS_DEFAULT 65536u
+/* Entries of a shard unless it is told otherwise: 10 MiB, of which only what is used takes memory,
+ * and which is looked through within milliseconds when slots are given away. More busy buckets than
+ * that make some of them wait for a write more often. */
+#define MARKS_DEFAULT 262144u
 
 /* Entries of a set: two cache lines. */
 #define MARKS_WAYS 4u

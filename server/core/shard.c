@@ -182,6 +182,9 @@ static void event_handle(struct shard *shard, const struct shard_event *event) {
     case SHARD_EVENT_STORED:
         slot_stored(shard, event);
         break;
+    case SHARD_EVENT_WRITTEN:
+        slots_written(shard, event->written.writes, event->written.count);
+        break;
     case SHARD_EVENT_STORE:
         shard->store_up = event->store.up;
         if (!shard->store_up) {

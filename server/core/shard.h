@@ -84,9 +84,10 @@
 #define SHARD_RESERVE_PART 8
 
 /* Marks of a bucket that are written at most so long after each other double its reservation;
- * after the longer time it starts again with none. */
-#define SHARD_RESERVE_QUICK_MS 1000
-#define SHARD_RESERVE_SLOW_MS 8000
+ * after the longer time it starts again with none. So a bucket in use is written once in about the
+ * shorter time, and what a crash may cost it is what it uses in that time, at most its part. */
+#define SHARD_RESERVE_QUICK_MS 8000
+#define SHARD_RESERVE_SLOW_MS 32000
 
 /* Operator requests (reset, assign) that wait for their write. */
 #define SHARD_ADMIN_PENDING_MAX 64
@@ -120,15 +121,16 @@ struct shard_options {
 /* --- events ------------------------------------------------------------------------------- */
 
 enum shard_event_kind {
-    SHARD_EVENT_TAKES,  /* callers' takes, peeks, refunds */
-    SHARD_EVENT_OWN,    /* the map gives this shard exactly these slots */
-    SHARD_EVENT_SEAL,   /* exactly these slots are to be handed over */
-    SHARD_EVENT_PLANS,  /* a plan set replaces the one before */
-    SHARD_EVENT_STORED, /* the store has answered an operation */
-    SHARD_EVENT_STORE,  /* the store's link came up or was lost (outstanding: FAILED first) */
-    SHARD_EVENT_ADMIN,  /* an operator's request */
-    SHARD_EVENT_TICK,   /* time has come (wake_at_ns) */
-    SHARD_EVENT_STOP,   /* decide no more, write everything */
+    SHARD_EVENT_TAKES,   /* callers' takes, peeks, refunds */
+    SHARD_EVENT_OWN,     /* the map gives this shard exactly these slots */
+    SHARD_EVENT_SEAL,    /* exactly these slots are to be handed over */
+    SHARD_EVENT_PLANS,   /* a plan set replaces the one before */
+    SHARD_EVENT_STORED,  /* the store has answered an operation */
+    SHARD_EVENT_WRITTEN, /* it has answered WRITEs of several slots */
+    SHARD_EVENT_STORE,   /* the store's link came up or was lost (outstanding: FAILED first) */
+    SHARD_EVENT_ADMIN,   /* an operator's request */
+    SHARD_EVENT_TICK,    /* time has come (wake_at_ns) */
+    SHARD_EVENT_STOP,    /* decide no more, write everything */
 };
 
 struct shard_item {
@@ -141,6 +143,13 @@ enum shard_stored_status {
     SHARD_STORED_OK,
     SHARD_STORED_FENCED, /* a newer owner has raised the fence */
     SHARD_STORED_FAILED, /* link lost, or the store answered an error: nothing is known of it */
+};
+
+/* An answered WRITE, of those that the store has answered together. */
+struct shard_written {
+    struct slot slot;
+    uint32_t op_id;
+    enum shard_stored_status status;
 };
 
 /* A record or an assignment as it was read. Key and value are borrowed. */
@@ -186,6 +195,10 @@ struct shard_event {
             const struct shard_stored_pair *pairs;
             uint32_t pair_count;
         } stored;
+        struct {
+            const struct shard_written *writes;
+            uint32_t count;
+        } written;
         struct {
             bool up;
             bool restarted;      /* another server process than before: it may have lost the tail of

@@ -296,6 +296,18 @@ static void page_loaded(struct shard *shard, struct shard_slot *slot,
     }
 }
 
+/* The slot's outstanding operation has been answered. False: the answer is of a life that is over.
+ */
+static bool op_over(struct shard *shard, struct shard_slot *slot, uint8_t op_kind, uint32_t op_id) {
+    if (slot->op_id == 0 || slot->op_id != op_id) {
+        return false;
+    }
+    assert(slot->op_kind == op_kind);
+    slot->op_id = 0;
+    shard->outstanding--;
+    return true;
+}
+
 void slot_stored(struct shard *shard, const struct shard_event *event) {
     assert(event->stored.slot.index < shard->options.slot_count);
     struct shard_slot *slot = &shard->slots[event->stored.slot.index];
@@ -307,13 +319,9 @@ void slot_stored(struct shard *shard, const struct shard_event *event) {
         admin_assign_stored(shard, event->stored.op_id, event->stored.status);
         return;
     }
-    if (slot->op_id == 0 || slot->op_id != event->stored.op_id) {
-        return; /* of a life that is over */
+    if (!op_over(shard, slot, event->stored.op_kind, event->stored.op_id)) {
+        return;
     }
-    assert(slot->op_kind == event->stored.op_kind);
-    uint32_t op_id = slot->op_id;
-    slot->op_id = 0;
-    shard->outstanding--;
     switch (slot->op_kind) {
     case SHARD_OP_RAISE_FENCE:
         fence_raised(shard, slot, event);
@@ -327,8 +335,18 @@ void slot_stored(struct shard *shard, const struct shard_event *event) {
         }
         break;
     default:
-        snapshot_stored(shard, slot, op_id, event->stored.status);
+        snapshot_stored(shard, slot, event->stored.op_id, event->stored.status);
         break;
+    }
+}
+
+void slots_written(struct shard *shard, const struct shard_written writes[], uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        assert(writes[i].slot.index < shard->options.slot_count);
+        struct shard_slot *slot = &shard->slots[writes[i].slot.index];
+        if (op_over(shard, slot, SHARD_OP_WRITE, writes[i].op_id)) {
+            snapshot_stored(shard, slot, writes[i].op_id, writes[i].status);
+        }
     }
 }
 

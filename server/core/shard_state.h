@@ -368,6 +368,7 @@ void slots_seal(struct shard *shard, const uint8_t *bits, bool reload);
 /* True if slots are sealed and all of them are written. */
 bool slots_sealed(const struct shard *shard);
 void slot_stored(struct shard *shard, const struct shard_event *event);
+void slots_written(struct shard *shard, const struct shard_written writes[], uint32_t count);
 void slots_store_lost(struct shard *shard);
 void slots_stop(struct shard *shard);
 

@@ -35,18 +35,51 @@ static const char *const texts[] = {
     "redis.call('SET', KEYS[2], own > 0 and ARGV[3] or ARGV[3] .. '@' .. raised)\n"
     "return raised\n",
 
-    /* A stored fence below ours was lost with the tail of an append-only file: put it back, unless
-     * a router has decided in the slot since. What is to go goes first: with that a Redis that is
-     * full gets emptier. */
-    [SCRIPT_WRITE] = FENCE_READ
-    "if held > tonumber(ARGV[1]) then return 'FENCED' end\n"
-    "if held < tonumber(ARGV[1]) then\n"
-    "if held % 1 ~= 0 then return 'FENCED' end\n"
-    "redis.call('SET', KEYS[1], ARGV[1]) end\n"
-    "local sets = tonumber(ARGV[2]) * 2\n"
-    "if #ARGV > 2 + sets then redis.call('HDEL', KEYS[2], unpack(ARGV, 3 + sets)) end\n"
-    "if sets > 0 then redis.call('HSET', KEYS[2], unpack(ARGV, 3, 2 + sets)) end\n"
-    "return 'OK'\n",
+    /* Each slot by itself: what one of them refuses harms no other. A stored fence below ours was
+     * lost with the tail of an append-only file: put it back, unless a router has decided in the
+     * slot since. What is to go goes first: with that a Redis that is full gets emptier. If all say
+     * the same it is the server that refuses (it is full, or a replica), and its word for that is
+     * the whole answer. */
+    [SCRIPT_WRITE] =
+        "local pcall, keys, argv, slots = redis.pcall, KEYS, ARGV, #KEYS / 2\n"
+        "local helds = redis.call('MGET', unpack(keys, 1, slots))\n"
+        "local function fault(answer) return type(answer) == 'table' and answer.err end\n"
+        "local function fence_unlike(key, fence)\n"
+        "local held = pcall('GET', key)\n"
+        "if fault(held) then return held.err end\n"
+        "held = tonumber(held or '0')\n"
+        "if not held then return 'BADFENCE no number in ' .. key end\n"
+        "if held > tonumber(fence) then return 'FENCED' end\n"
+        "if held == tonumber(fence) then return false end\n"
+        "return held % 1 ~= 0 and 'FENCED' or fault(pcall('SET', key, fence))\n"
+        "end\n"
+        "local answers, same, at = false, true, 1\n"
+        "for slot = 1, slots do\n"
+        "local fence, removals, sets = argv[at], argv[at + 1], argv[at + 2]\n"
+        "local answer = helds[slot] ~= fence and fence_unlike(keys[slot], fence)\n"
+        "at = at + 3\n"
+        "if removals ~= '0' then\n"
+        "local next = at + removals\n"
+        "answer = answer or fault(pcall('HDEL', keys[slots + slot], unpack(argv, at, next - 1)))\n"
+        "at = next\n"
+        "end\n"
+        "if sets ~= '0' then\n"
+        "local next = at + sets * 2\n"
+        "answer = answer or fault(pcall('HSET', keys[slots + slot], unpack(argv, at, next - 1)))\n"
+        "at = next\n"
+        "end\n"
+        "if answer and not answers then\n"
+        "answers = {}\n"
+        "for before = 1, slot - 1 do answers[before] = 'OK' end\n"
+        "end\n"
+        "if answers then\n"
+        "answers[slot] = answer or 'OK'\n"
+        "same = same and answers[slot] == answers[1]\n"
+        "end\n"
+        "end\n"
+        "if not answers then return 'OK' end\n"
+        "if not same then return answers end\n"
+        "return answers[1] == 'FENCED' and 'FENCED' or redis.error_reply(answers[1])\n",
 
     [SCRIPT_ASSIGN] = FENCE_READ "if held > tonumber(ARGV[1]) then return 'FENCED' end\n"
                                  "if ARGV[3] == '' then redis.call('HDEL', KEYS[2], ARGV[2])\n"

@@ -11,7 +11,9 @@
 #define SCRIPTS(X)                                                                                 \
     X(RAISE_FENCE) /* fence, holder; epoch, fence held or 0, holder (if held: with @ and the fence \
                       that it read under) -> new fence, or "FENCED" */                             \
-    X(WRITE)       /* fence, buckets; fence, n, n * (key, record), keys to delete... -> "OK" */    \
+    X(WRITE)       /* of each slot the fence, of each the buckets; of each: fence, n, m, n keys to \
+                      delete, m * (key, record) -> "OK" or "FENCED" for all, or a list of these    \
+                      and errors' texts, one a slot */                                             \
     X(ASSIGN)      /* fence, keys; fence, key, plan or "" -> "OK" or "FENCED" */                   \
     X(FETCH)       /* buckets, keys; key -> [record or nil, plan or nil] */                        \
     X(HEARTBEAT)   /* node, nodes, map, plans; see membership.c */                                 \

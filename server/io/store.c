@@ -10,27 +10,54 @@
 
 /* --- calls --------------------------------------------------------------------------------- */
 
-static struct store_call *call_get(struct store *store, const struct shard_op *op) {
-    struct store_call *call = store->free_calls;
+static struct store_call **free_list(struct store *store, bool gathered) {
+    return gathered ? &store->free_gathered : &store->free_calls;
+}
+
+struct store_call *store_call_get(struct store *store, bool gathered) {
+    struct store_call **list = free_list(store, gathered), *call = *list;
+    size_t written_size = gathered ? STORE_CALL_SLOTS_MAX * sizeof call->written[0] : 0;
     if (call != NULL) {
-        store->free_calls = call->next;
+        *list = call->next;
     } else {
-        call = memory_need(sizeof *call);
+        call = memory_need(sizeof *call + written_size);
     }
-    *call = (struct store_call){
-        .store = store, .op_kind = (uint8_t)op->kind, .slot = op->slot, .op_id = op->op_id};
+    *call = (struct store_call){.store = store, .gathered = gathered};
     return call;
+}
+
+void store_call_put(struct store_call *call) {
+    struct store_call **list = free_list(call->store, call->gathered);
+    redisFreeCommand(call->command);
+    call->command = NULL;
+    call->next = *list;
+    *list = call;
+}
+
+void store_answer_all(struct store_call *call, enum shard_stored_status status) {
+    struct store *store = call->store;
+    struct shard_event event = {.kind = SHARD_EVENT_WRITTEN};
+    for (uint32_t i = 0; i < call->written_count; i++) {
+        call->written[i].status = status;
+    }
+    event.written.writes = call->written;
+    event.written.count = call->written_count;
+    if (!store->closing) {
+        store->handler.on_event(store->handler.ctx, &event);
+    }
+    store_call_put(call);
 }
 
 void store_answer(struct store_call *call, struct shard_event *event) {
     struct store *store = call->store;
-    redisFreeCommand(call->command);
+    if (call->gathered) {
+        store_answer_all(call, event->stored.status);
+        return;
+    }
     event->stored.op_kind = call->op_kind;
     event->stored.slot = call->slot;
     event->stored.op_id = call->op_id;
-    call->command = NULL;
-    call->next = store->free_calls;
-    store->free_calls = call;
+    store_call_put(call);
     if (!store->closing) {
         store->handler.on_event(store->handler.ctx, event);
     }
@@ -51,10 +78,18 @@ void store_log_refused(struct store *store, const struct store_call *call, const
     }
 }
 
+void store_script_refused(struct store_call *call, const redisReply *reply) {
+    if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0) {
+        store_scripts_load(call->server);
+    } else {
+        store_log_refused(call->store, call,
+                          reply->type == REDIS_REPLY_ERROR ? reply->str : "unexpected answer");
+    }
+}
+
 /* The answer of a script: "OK", "FENCED", a number, or an error. */
 static void on_script(void *ctx, redisReply *reply) {
     struct store_call *call = ctx;
-    struct store *store = call->store;
     struct shard_event event = {.kind = SHARD_EVENT_STORED};
     event.stored.status = SHARD_STORED_FAILED;
     if (reply != NULL && reply->type == REDIS_REPLY_STRING) {
@@ -63,12 +98,8 @@ static void on_script(void *ctx, redisReply *reply) {
             return;
         }
         event.stored.status = SHARD_STORED_FENCED;
-    } else if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
-        if (strncmp(reply->str, "NOSCRIPT", 8) == 0) {
-            store_scripts_load(call->server);
-        } else {
-            store_log_refused(store, call, reply->str);
-        }
+    } else if (reply != NULL) {
+        store_script_refused(call, reply);
     }
     store_answer(call, &event);
 }
@@ -92,30 +123,40 @@ static int script_begin(struct store *store, int script, const char *key_count) 
     return text_add(store, count, key_count);
 }
 
+/* A number as a word, which is borrowed. */
+static int number_add(struct store *store, int count, char number[16], uint32_t value) {
+    snprintf(number, 16, "%" PRIu32, value);
+    return text_add(store, count, number);
+}
+
+/* The write of one slot, where each is sent to a server of its own (store_write.c has the other
+ * way). `numbers` are borrowed by the command. */
 static int write_command(struct store *store, const struct shard_op *op, store_key fence_key,
-                         store_key buckets_key, char *fence, char *sets) {
-    uint32_t set_count = 0;
-    int count = script_begin(store, 1, "2");
+                         store_key buckets_key, char *fence, char numbers[2][16]) {
+    uint32_t removals = 0;
+    for (uint32_t i = 0; i < op->entry_count; i++) {
+        removals += op->entries[i].remove;
+    }
+    int count = script_begin(store, STORE_SCRIPT_WRITE, "2");
     count = text_add(store, count, fence_key);
     count = text_add(store, count, buckets_key);
     count = text_add(store, count, fence);
-    int sets_at = count++;
-    for (uint32_t i = 0; i < op->entry_count; i++) {
-        const struct shard_op_entry *entry = &op->entries[i];
-        if (!entry->remove) {
-            uint32_t size = record_write(&entry->record, store->records[set_count]);
-            count = word_add(store, count, entry->key.data, entry->key.size);
-            count = word_add(store, count, store->records[set_count], size);
-            set_count++;
-        }
-    }
-    for (uint32_t i = 0; i < op->entry_count; i++) {
+    count = number_add(store, count, numbers[0], removals);
+    count = number_add(store, count, numbers[1], op->entry_count - removals);
+    for (uint32_t i = 0; i < op->entry_count && removals > 0; i++) {
         if (op->entries[i].remove) {
             count = word_add(store, count, op->entries[i].key.data, op->entries[i].key.size);
         }
     }
-    snprintf(sets, 16, "%u", set_count);
-    word_add(store, sets_at, sets, strlen(sets));
+    for (uint32_t i = 0, sets = 0; i < op->entry_count; i++) {
+        const struct shard_op_entry *entry = &op->entries[i];
+        if (!entry->remove) {
+            uint32_t size = record_write(&entry->record, store->records[sets]);
+            count = word_add(store, count, entry->key.data, entry->key.size);
+            count = word_add(store, count, store->records[sets], size);
+            sets++;
+        }
+    }
     return count;
 }
 
@@ -183,9 +224,17 @@ static uint64_t raise_epoch(const struct shard_op *op, struct epoch epoch) {
 }
 
 void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch) {
-    struct store_call *call = call_get(store, op);
+    if (op->kind == SHARD_OP_WRITE && store->cluster == NULL) {
+        store_gather(store, op);
+        return;
+    }
+    store_gather_send(store); /* in the order given */
+    struct store_call *call = store_call_get(store, false);
+    call->op_kind = (uint8_t)op->kind;
+    call->slot = op->slot;
+    call->op_id = op->op_id;
     store_key fence_key, second_key, data_key;
-    char number[24], held[24], sets[16], holder[96];
+    char number[24], held[24], numbers[2][16], holder[96];
     redis_reply_fn on_reply = on_script;
     int count = 0;
     if (!store->up) {
@@ -228,7 +277,7 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
         on_reply = store_on_key;
         break;
     case SHARD_OP_WRITE:
-        count = write_command(store, op, fence_key, data_key, number, sets);
+        count = write_command(store, op, fence_key, data_key, number, numbers);
         break;
     case SHARD_OP_ASSIGN:
         count = assign_command(store, op, fence_key, data_key, number);
@@ -256,12 +305,20 @@ static void on_failed_timer(uv_timer_t *timer) {
 }
 
 void store_turn(struct store *store) {
-    for (uint32_t i = 0; i < store->server_count; i++) {
-        store_follow_up(store->servers[i]);
-    }
     if (store->failed_first != NULL && !uv_is_active((uv_handle_t *)&store->failed_timer) &&
         !store->closing) {
         uv_timer_start(&store->failed_timer, on_failed_timer, 0, 0);
+    }
+}
+
+/* The end of a turn: what it gave to be sent leaves now. */
+static void on_prepare(uv_prepare_t *prepare) {
+    struct store *store = prepare->data;
+    store_gather_turn(store);
+    store_turn(store);
+    for (uint32_t i = 0; i < store->server_count; i++) {
+        store_follow_up(store->servers[i]);
+        redis_link_flush(store->servers[i]->link);
     }
 }
 
@@ -331,10 +388,12 @@ struct store *store_open(uv_loop_t *loop, const struct store_options *options,
     snprintf(store->holder, sizeof store->holder, "%s/%u", options->incarnation, options->shard);
     store->loop = loop;
     store->failed_last = &store->failed_first;
-    bool opened = options->access->address.cluster
-                      ? store_cluster_open(store, options->access)
-                      : store_server_open(store, options->access, NULL) != NULL;
+    bool opened =
+        options->access->address.cluster
+            ? store_cluster_open(store, options->access)
+            : store_gather_open(store) && store_server_open(store, options->access, NULL) != NULL;
     if (!opened) {
+        store_gather_free(store);
         free(slots);
         free(store);
         return NULL;
@@ -345,7 +404,10 @@ struct store *store_open(uv_loop_t *loop, const struct store_options *options,
                    STORE_CLOCK_INTERVAL_MS);
     uv_timer_init(loop, &store->failed_timer);
     store->failed_timer.data = store;
-    store->handles_open += 2;
+    uv_prepare_init(loop, &store->turn_end);
+    store->turn_end.data = store;
+    uv_prepare_start(&store->turn_end, on_prepare);
+    store->handles_open += 3;
     return store;
 }
 
@@ -371,13 +433,15 @@ void store_part_closed(struct store *store) {
     }
     calls_free(store->failed_first);
     calls_free(store->free_calls);
+    calls_free(store->free_gathered);
+    store_gather_free(store);
     free(store->cluster);
     free(store->slots);
     free(store->pairs);
     free(store);
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void on_handle_closed(uv_handle_t *handle) {
     store_part_closed(handle->data);
 }
 
@@ -389,6 +453,7 @@ void store_close(struct store *store) {
     if (store->cluster != NULL) {
         store_cluster_close(store);
     }
-    uv_close((uv_handle_t *)&store->clock_timer, on_timer_closed);
-    uv_close((uv_handle_t *)&store->failed_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&store->clock_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&store->failed_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&store->turn_end, on_handle_closed);
 }

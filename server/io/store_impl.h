@@ -30,8 +30,36 @@
  * disagree are not to be asked in turns as fast as they answer. */
 #define STORE_REDIRECTS_MAX 5
 
-/* Words of the longest command: EVALSHA sha 2 key key fence n and two for each entry. */
-#define STORE_WORDS_MAX (7 + 2 * SHARD_WRITE_ENTRIES_MAX)
+/* Where SCRIPT_WRITE stands among them. */
+#define STORE_SCRIPT_WRITE 1
+
+/* Words of the longest command: EVALSHA sha 2 key key fence n m and two for each entry. */
+#define STORE_WORDS_MAX (8 + 2 * SHARD_WRITE_ENTRIES_MAX)
+
+/* What one call of SCRIPT_WRITE may hold: Redis serves nobody else meanwhile, and a record costs it
+ * about two microseconds, one that is alone in its slot twice that. So a call takes it one to two
+ * milliseconds. Larger ones would not be cheaper by the record. */
+#define STORE_CALL_SLOTS_MAX 512
+#define STORE_CALL_ENTRIES_MAX 1024
+
+/* Calls of SCRIPT_WRITE to be answered, beyond which only full ones are sent: one that Redis
+ * executes, and the next to be there when it is done. More would make calls smaller, not faster. */
+#define STORE_CALLS_MAX 2
+
+/* Bytes of a word of RESP beside its content ("$512", twice CR LF); of a number; of an entry (two
+ * words); of what stands before a slot's entries; of a name of a slot's key. */
+#define STORE_WORD_BYTES 12
+#define STORE_NUMBER_BYTES_MAX (STORE_WORD_BYTES + 20)
+#define STORE_ENTRY_BYTES_MAX (2 * STORE_WORD_BYTES + KEY_BYTES_MAX + RECORD_BYTES_MAX)
+#define STORE_WRITE_HEAD_BYTES_MAX (3 * STORE_NUMBER_BYTES_MAX)
+#define STORE_SLOT_KEY_BYTES_MAX (STORE_WORD_BYTES + STORE_KEY_BYTES_MAX)
+#define STORE_OP_BYTES_MAX                                                                         \
+    (STORE_WRITE_HEAD_BYTES_MAX + SHARD_WRITE_ENTRIES_MAX * STORE_ENTRY_BYTES_MAX)
+
+/* Bytes of a call's entries: a slot's largest write, which is far more than usual ones need. */
+#define STORE_CALL_BYTES_MAX (256u << 10)
+#define STORE_COMMAND_BYTES_MAX                                                                    \
+    (STORE_CALL_BYTES_MAX + 2 * STORE_CALL_SLOTS_MAX * STORE_SLOT_KEY_BYTES_MAX + 256)
 
 struct store_call {
     struct store *store;
@@ -52,6 +80,25 @@ struct store_call {
     uint64_t number;             /* in the order of coming */
     uint64_t after_ms, until_ms; /* when it may be sent, and until when that is worth while */
     uint32_t redirects;          /* that it has met */
+    /* Of a call that writes several slots. */
+    bool gathered;
+    uint32_t written_count;
+    struct shard_written written[]; /* STORE_CALL_SLOTS_MAX */
+};
+
+/* RESP under construction. */
+struct store_text {
+    char *data;
+    uint32_t size, capacity;
+};
+
+/* Writes that have not left yet, as one command. */
+struct store_gather {
+    struct store_call *call; /* NULL: none */
+    uint32_t entry_count, word_count;
+    struct store_text fences, buckets, values;
+    struct store_text command;  /* the whole, when it leaves */
+    uint32_t calls_outstanding; /* that have left */
 };
 
 /* A server that the store has a link to: the only one, or a master of the cluster. */
@@ -128,9 +175,11 @@ struct store {
     uint64_t connections, lineages; /* numbers given */
     uint64_t clock_asked_ns;        /* 0: no question outstanding */
     uint64_t refused_logged_ns;
-    struct store_call *free_calls;
+    struct store_call *free_calls, *free_gathered;
     struct store_call *failed_first, **failed_last;
     struct store_slot *slots; /* SLOTS_MAX */
+    struct store_gather gather;
+    uv_prepare_t turn_end;
     /* Scratch for one command and one page; used within one call only. */
     const char *words[STORE_WORDS_MAX];
     size_t sizes[STORE_WORDS_MAX];
@@ -148,8 +197,17 @@ void store_tell(struct store *store, bool up, bool restarted, const uint8_t *los
 /* One of the handles that were counted is closed. */
 void store_part_closed(struct store *store);
 
+struct store_call *store_call_get(struct store *store, bool gathered);
+void store_call_put(struct store_call *call);
+
 /* Hands the answer of a call to the shard and frees the call. */
 void store_answer(struct store_call *call, struct shard_event *event);
+
+/* The same of one that writes several slots: all of its writes alike. */
+void store_answer_all(struct store_call *call, enum shard_stored_status status);
+
+/* A script that answered something else than it should. */
+void store_script_refused(struct store_call *call, const redisReply *reply);
 
 /* Hands a FAILED to the shard. */
 void store_answer_failed(struct store_call *call);
@@ -168,6 +226,24 @@ bool store_send_text(struct store_server *server, struct store_call *call, const
 
 /* Says once a second at most what the server refused. */
 void store_log_refused(struct store *store, const struct store_call *call, const char *text);
+
+/* --- store_write.c: writes of several slots together, where there is one server ------------- */
+
+/* False: no memory. */
+bool store_gather_open(struct store *store);
+void store_gather_free(struct store *store);
+
+/* Puts a write to those that wait. */
+void store_gather(struct store *store, const struct shard_op *op);
+
+/* Sends those that wait. */
+void store_gather_send(struct store *store);
+
+/* The same at the end of a turn, if it is time. */
+void store_gather_turn(struct store *store);
+
+/* Those that wait are answered FAILED. */
+void store_gather_fail(struct store *store);
 
 /* --- store_load.c -------------------------------------------------------------------------- */
 

@@ -295,6 +295,7 @@ static void on_link_down(void *ctx, struct redis_link *link, bool was_up, const 
     server->scripts_loaded = server->kept = server->checking = server->unfollowed = false;
     if (server->store->cluster == NULL) {
         server->store->clock_asked_ns = 0;
+        store_gather_fail(server->store);
     }
     unacked_answer(server, false);
     server_settle(server);

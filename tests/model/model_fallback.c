@@ -385,8 +385,8 @@ static void owner_writes(void) {
     snprintf(fence, sizeof fence, "%" PRIu64, owner_fence);
     snprintf(epoch, sizeof epoch, "%d", EPOCH);
     snprintf(holder, sizeof holder, "owner/0@%" PRIu64, owner_fence);
-    const char *nothing[] = {fence, "0"};
-    expect("a write", owner_call(SCRIPT_WRITE, BUCKETS, 2, nothing), fenced);
+    const char *nothing[] = {fence, "0", "0"};
+    expect("a write", owner_call(SCRIPT_WRITE, BUCKETS, 3, nothing), fenced);
     const struct name *plan = &plans->plans[model_below(PLANS_COUNT)].name;
     const char *assign[] = {fence, key->name, model_chance(30) ? "" : plan->text};
     expect("an assignment", owner_call(SCRIPT_ASSIGN, ASSIGNED, 3, assign), fenced);

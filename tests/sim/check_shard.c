@@ -68,8 +68,7 @@ bool check_plant(const char *name) {
         if (strcmp(plants[i], name) == 0) {
             planted = i;
             if (check_planted(PLANT_NO_FENCE)) {
-                store_plant(SCRIPT_WRITE, "if held > tonumber(ARGV[1]) then return 'FENCED' end",
-                            "");
+                store_plant(SCRIPT_WRITE, "if held > tonumber(fence) then return 'FENCED' end", "");
             }
             return true;
         }
@@ -281,6 +280,12 @@ static void stored_look(struct shard_seen *seen, const struct shard_event *event
     }
 }
 
+static void written_look(const struct shard_event *event) {
+    for (uint32_t i = 0; i < event->written.count; i++) {
+        sim_cover_many(COVER_STORED_FAILED, event->written.writes[i].status == SHARD_STORED_FAILED);
+    }
+}
+
 static void state_cover(const struct shard *shard, uint32_t slot) {
     static const int covers[] = {
         [SLOT_ABSENT] = COVER_SLOT_ABSENT,   [SLOT_FENCING] = COVER_SLOT_FENCING,
@@ -294,6 +299,10 @@ static void shard_look(struct shard_seen *seen, const struct shard_event *event)
     const struct shard *shard = seen->shard;
     if (event->kind == SHARD_EVENT_STORED) {
         state_cover(shard, event->stored.slot.index);
+    } else if (event->kind == SHARD_EVENT_WRITTEN) {
+        for (uint32_t i = 0; i < event->written.count; i++) {
+            state_cover(shard, event->written.writes[i].slot.index);
+        }
     } else if (event->kind == SHARD_EVENT_OWN || event->kind == SHARD_EVENT_SEAL) {
         for (uint32_t i = 0; i < shard->options.slot_count; i++) {
             state_cover(shard, i);
@@ -357,10 +366,14 @@ static void event_spoil(struct shard_seen *seen, struct shard_event *event,
             seen->owned[i] |= event->own.slots[i];
         }
         event->own.slots = seen->owned;
-    } else if (check_planted(PLANT_DEAF) && event->kind == SHARD_EVENT_STORED &&
-               event->stored.status == SHARD_STORED_FENCED &&
-               event->stored.op_kind == SHARD_OP_WRITE) {
-        event->stored.status = SHARD_STORED_OK;
+    } else if (check_planted(PLANT_DEAF) && event->kind == SHARD_EVENT_WRITTEN) {
+        static struct shard_written writes[SLOTS_MAX];
+        for (uint32_t i = 0; i < event->written.count; i++) {
+            writes[i] = event->written.writes[i];
+            bool fenced = writes[i].status == SHARD_STORED_FENCED;
+            writes[i].status = fenced ? SHARD_STORED_OK : writes[i].status;
+        }
+        event->written.writes = writes;
     } else if (check_planted(PLANT_REPLAYED) && event->kind == SHARD_EVENT_STORED &&
                event->stored.status == SHARD_STORED_OK && sim_now() > OUTAGE_BEGINS_NS &&
                (event->stored.op_kind == SHARD_OP_LOAD_BUCKETS ||
@@ -380,6 +393,8 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
     clock_look(seen, &event);
     if (event.kind == SHARD_EVENT_STORED) {
         stored_look(seen, &event);
+    } else if (event.kind == SHARD_EVENT_WRITTEN) {
+        written_look(&event);
     } else if (event.kind == SHARD_EVENT_ADMIN && event.admin.kind == SHARD_ADMIN_RESET) {
         sim_trace("%s resets %.*s", seen->process->name, (int)event.admin.key.size,
                   (const char *)event.admin.key.data);

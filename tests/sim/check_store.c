@@ -62,36 +62,34 @@ static void fence_look(const struct store_seen *seen) {
 /* Keys that a line of the trace names at most. */
 #define TRACED_KEYS_MAX 8
 
-/* Which records a write sets (key) and takes away (-key). */
-static void write_trace(const struct store_seen *seen, uint32_t index) {
+/* Which records a write sets (key) and takes away (-key), or which keys get a plan. `words` are
+ * `sets` pairs behind `removals` keys. */
+static void write_trace(const struct store_seen *seen, uint32_t index, uint64_t fence, bool ok,
+                        const struct bytes words[], uint64_t removals, uint64_t sets) {
     char keys[TRACED_KEYS_MAX * (KEY_BYTES_MAX + 2) + 8] = "";
-    uint64_t sets = seen->script == SCRIPT_WRITE ? number_of(seen->words[1]) : 0;
     size_t size = 0;
-    uint32_t named = 0;
-    for (uint32_t i = seen->script == SCRIPT_WRITE ? 2 : 1; i < seen->word_count; named++) {
-        if (named == TRACED_KEYS_MAX) {
+    for (uint64_t i = 0; i < removals + sets; i++) {
+        if (i == TRACED_KEYS_MAX) {
             snprintf(keys + size, sizeof keys - size, " ...");
             break;
         }
-        bool set = i < 2 + 2 * sets || seen->script == SCRIPT_ASSIGN;
-        size += (size_t)snprintf(keys + size, sizeof keys - size, set ? " %.*s" : " -%.*s",
-                                 (int)seen->words[i].size, (const char *)seen->words[i].data);
-        i += set ? 2 : 1;
+        size += (size_t)snprintf(keys + size, sizeof keys - size, i < removals ? " -%.*s" : " %.*s",
+                                 (int)words->size, (const char *)words->data);
+        words += i < removals ? 1 : 2;
     }
-    sim_trace("store: slot %u %s by %s under %s:%s%s", index,
-              seen->script == SCRIPT_WRITE ? "written" : "assigned", seen->process->name,
-              (const char *)seen->words[0].data, keys, answered_ok(seen) ? "" : " FENCED");
+    sim_trace("store: slot %u %s by %s under %" PRIu64 ":%s%s", index,
+              seen->script == SCRIPT_WRITE ? "written" : "assigned", seen->process->name, fence,
+              keys, ok ? "" : " FENCED");
 }
 
-static void write_look(const struct store_seen *seen) {
-    uint32_t index = slot_of_key(seen->keys[0]);
+/* One slot's write, under that fence. */
+static void write_look(const struct store_seen *seen, uint32_t index, uint64_t fence, bool ok) {
     struct slot_seen *slot = &slots[index];
-    uint64_t fence = number_of(seen->words[0]), kept;
-    write_trace(seen, index);
+    uint64_t kept;
     if (world.map_lost) {
         return;
     }
-    if (!answered_ok(seen)) {
+    if (!ok) {
         sim_cover(COVER_WRITE_FENCED);
         return;
     }
@@ -107,6 +105,46 @@ static void write_look(const struct store_seen *seen) {
         sim_fail("writer", "slot %u: %s and %s both write under fence %" PRIu64, index,
                  seen->process->name, slot->writer->name, fence);
     }
+}
+
+/* What a call of SCRIPT_WRITE answered for its slot number `at`. */
+static bool slot_answered_ok(const struct store_seen *seen, uint32_t at) {
+    const char *answer = (const char *)seen->answer.data;
+    if (*answer != '*') {
+        return answered_ok(seen);
+    }
+    for (uint32_t i = 0; i <= at; i++) {
+        answer = strchr(answer, '$');
+        assert(answer != NULL);
+        answer = strchr(answer, '\n') + 1;
+    }
+    return strncmp(answer, "OK\r\n", 4) == 0;
+}
+
+static void writes_look(const struct store_seen *seen) {
+    const struct bytes *words = seen->words;
+    uint32_t count = seen->key_count / 2;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = slot_of_key(seen->keys[i]);
+        uint64_t fence = number_of(words[0]), removals = number_of(words[1]);
+        uint64_t sets = number_of(words[2]);
+        bool ok = slot_answered_ok(seen, i);
+        assert(slot == slot_of_key(seen->keys[count + i]));
+        write_trace(seen, slot, fence, ok, words + 3, removals, sets);
+        write_look(seen, slot, fence, ok);
+        words += 3 + removals + 2 * sets;
+    }
+    assert(words == seen->words + seen->word_count);
+    sim_cover_many(COVER_WRITES_TOGETHER, count > 1);
+    sim_cover_many(COVER_WRITES_UNLIKE, seen->answer.data[0] == '*');
+}
+
+static void assign_look(const struct store_seen *seen) {
+    uint32_t slot = slot_of_key(seen->keys[0]);
+    uint64_t fence = number_of(seen->words[0]);
+    bool ok = answered_ok(seen);
+    write_trace(seen, slot, fence, ok, seen->words + 1, 0, 1);
+    write_look(seen, slot, fence, ok);
 }
 
 static const struct node_place *place_of(const struct process *process) {
@@ -178,8 +216,10 @@ void check_store(const struct store_seen *seen) {
         fence_look(seen);
         break;
     case SCRIPT_WRITE:
+        writes_look(seen);
+        break;
     case SCRIPT_ASSIGN:
-        write_look(seen);
+        assign_look(seen);
         break;
     case SCRIPT_REPLACE:
         replace_look(seen);

@@ -37,6 +37,8 @@
     X(ASSIGN, "operator assigned a plan")                                                          \
     X(WRITE_ACCEPTED, "write accepted")                                                            \
     X(WRITE_FENCED, "write fenced")                                                                \
+    X(WRITES_TOGETHER, "writes of several slots in one call")                                      \
+    X(WRITES_UNLIKE, "of which some were stored and some not")                                     \
     X(FENCE_RAISED, "fence raised")                                                                \
     X(FENCE_REFUSED, "fence not raised: a later epoch")                                            \
     X(MAP_CHANGED, "map changed")                                                                  \

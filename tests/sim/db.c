@@ -285,6 +285,18 @@ static void call_get(struct call *call) {
     }
 }
 
+static void call_mget(struct call *call) {
+    buffer_print(call->out, "*%u\r\n", call->count - 1);
+    for (uint32_t i = 1; i < call->count; i++) {
+        const struct key *key = key_find(call->db, call->words[i], call->now_ms);
+        if (key == NULL || key->string.data == NULL) {
+            put_nil(call->out);
+        } else {
+            buffer_bulk(call->out, key->string);
+        }
+    }
+}
+
 static void call_set(struct call *call) {
     key_delete(call->db, call->words[1]);
     bytes_set(&key_make(call->db, call->words[1], call->now_ms)->string, call->words[2]);
@@ -415,6 +427,7 @@ static const struct {
     {"SREM", 3, call_srem},       {"SMEMBERS", 2, call_smembers},
     {"PEXPIRE", 3, call_pexpire}, {"PTTL", 2, call_pttl},
     {"XADD", 4, call_xadd},       {"XREVRANGE", 4, call_xrevrange},
+    {"MGET", 2, call_mget},
 };
 
 bool db_call(struct db *db, uint64_t now_ms, const struct bytes *words, uint32_t count,

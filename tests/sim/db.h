@@ -12,8 +12,8 @@
 /* Entries of a page of HSCAN: few, so that slots are loaded in many. */
 #define DB_PAGE_ENTRIES 3
 
-/* Words of the longest command. */
-#define DB_WORDS_MAX 2100
+/* Words of the longest command: a call of SCRIPT_WRITE with as many slots and records as may be. */
+#define DB_WORDS_MAX 4700
 
 struct db;
 

@@ -260,6 +260,9 @@ int redisAsyncFormattedCommand(redisAsyncContext *context, redisCallbackFn *fn, 
     return command_add(client_of(context), fn, data, text, (long long)size);
 }
 
+/* Everything leaves as it is given. */
+void redisAsyncHandleWrite(redisAsyncContext *context) {}
+
 /* --- TLS ----------------------------------------------------------------------------------- */
 
 bool redis_tls_available(char *why, size_t why_size) {

@@ -11,6 +11,7 @@
 #define redisAsyncCommand sim_redisAsyncCommand
 #define redisAsyncCommandArgv sim_redisAsyncCommandArgv
 #define redisAsyncFormattedCommand sim_redisAsyncFormattedCommand
+#define redisAsyncHandleWrite sim_redisAsyncHandleWrite
 #define redisAsyncSetConnectCallback sim_redisAsyncSetConnectCallback
 #define redisEnableKeepAlive sim_redisEnableKeepAlive
 

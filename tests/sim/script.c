@@ -19,6 +19,7 @@ struct scripts {
     int count;
     struct db *db; /* of the run under way */
     uint64_t now_ns;
+    bool full, written; /* the store is; the run has */
 };
 
 /* --- answers of commands to Lua ------------------------------------------------------------ */
@@ -68,8 +69,20 @@ static void time_push(lua_State *lua, uint64_t now_ns) {
     }
 }
 
-/* redis.call. Numbers become words as Redis makes them: "%.17g". */
-static int on_call(lua_State *lua) {
+/* A full Redis refuses what may need memory if it is a script's first write. */
+static bool memory_refused(struct scripts *scripts, struct bytes name) {
+    static const char *const growing[] = {"SET", "HSET", "SADD", "XADD"};
+    static const char *const others[] = {"DEL", "HDEL", "SREM", "PEXPIRE"};
+    bool grows = false;
+    for (size_t i = 0; i < sizeof growing / sizeof growing[0]; i++) {
+        grows = grows || bytes_equal(name, bytes_of_text(growing[i]));
+        scripts->written = scripts->written || bytes_equal(name, bytes_of_text(others[i]));
+    }
+    return grows && scripts->full && !scripts->written;
+}
+
+/* redis.call and redis.pcall. Numbers become words as Redis makes them: "%.17g". */
+static int command_run(lua_State *lua, bool raises) {
     struct scripts *scripts = lua_touserdata(lua, lua_upvalueindex(1));
     struct bytes words[DB_WORDS_MAX];
     int count = lua_gettop(lua);
@@ -85,15 +98,42 @@ static int on_call(lua_State *lua) {
         return 1;
     }
     struct buffer out = {0};
-    bool known = db_call(scripts->db, scripts->now_ns / 1000000, words, (uint32_t)count, &out);
+    bool refused = memory_refused(scripts, words[0]);
+    if (refused) {
+        buffer_print(&out, "OOM command not allowed when used memory > 'maxmemory'.");
+    }
+    bool done =
+        !refused && db_call(scripts->db, scripts->now_ns / 1000000, words, (uint32_t)count, &out);
     buffer_put(&out, "", 1);
-    if (!known) {
+    if (!done && raises) {
         lua_pushstring(lua, (const char *)out.data);
         buffer_free(&out);
         return lua_error(lua);
     }
+    if (!done) {
+        lua_newtable(lua);
+        lua_pushstring(lua, (const char *)out.data);
+        lua_setfield(lua, -2, "err");
+        buffer_free(&out);
+        return 1;
+    }
     resp_push(lua, (const char *)out.data);
     buffer_free(&out);
+    return 1;
+}
+
+static int on_call(lua_State *lua) {
+    return command_run(lua, true);
+}
+
+static int on_pcall(lua_State *lua) {
+    return command_run(lua, false);
+}
+
+static int on_error_reply(lua_State *lua) {
+    lua_newtable(lua);
+    lua_pushvalue(lua, 1);
+    lua_setfield(lua, -2, "err");
     return 1;
 }
 
@@ -114,6 +154,13 @@ static void answer_write(lua_State *lua, int at, struct buffer *out) {
         buffer_print(out, lua_toboolean(lua, at) ? ":1\r\n" : "$-1\r\n");
         break;
     case LUA_TTABLE: {
+        lua_getfield(lua, at, "err");
+        if (!lua_isnil(lua, -1)) {
+            buffer_print(out, "-%.200s\r\n", lua_tostring(lua, -1));
+            lua_pop(lua, 1);
+            break;
+        }
+        lua_pop(lua, 1);
         /* Up to the first nil, as Redis does. */
         uint32_t count = 0;
         for (;; count++) {
@@ -145,10 +192,14 @@ struct scripts *scripts_create(void) {
     scripts->lua = luaL_newstate();
     assert(scripts->lua != NULL);
     luaL_openlibs(scripts->lua);
+    static const struct luaL_Reg functions[] = {
+        {"call", on_call}, {"pcall", on_pcall}, {"error_reply", on_error_reply}};
     lua_newtable(scripts->lua);
-    lua_pushlightuserdata(scripts->lua, scripts);
-    lua_pushcclosure(scripts->lua, on_call, 1);
-    lua_setfield(scripts->lua, -2, "call");
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+        lua_pushlightuserdata(scripts->lua, scripts);
+        lua_pushcclosure(scripts->lua, functions[i].func, 1);
+        lua_setfield(scripts->lua, -2, functions[i].name);
+    }
     lua_setglobal(scripts->lua, "redis");
     return scripts;
 }
@@ -182,12 +233,17 @@ static void list_set(lua_State *lua, const char *name, const struct bytes *list,
     lua_setglobal(lua, name);
 }
 
+void scripts_full(struct scripts *scripts, bool full) {
+    scripts->full = full;
+}
+
 void scripts_run(struct scripts *scripts, int script, struct db *db, uint64_t now_ns,
                  const struct bytes *keys, uint32_t key_count, const struct bytes *words,
                  uint32_t word_count, struct buffer *out) {
     lua_State *lua = scripts->lua;
     scripts->db = db;
     scripts->now_ns = now_ns;
+    scripts->written = false;
     list_set(lua, "KEYS", keys, key_count);
     list_set(lua, "ARGV", words, word_count);
     lua_rawgeti(lua, LUA_REGISTRYINDEX, scripts->references[script]);

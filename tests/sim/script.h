@@ -14,6 +14,10 @@ struct scripts *scripts_create(void);
 /* Compiles, or finds it compiled before; -1: it is no Lua, and `why` says so. */
 int scripts_load(struct scripts *scripts, struct bytes text, char *why, size_t why_size);
 
+/* The store has no memory left: commands that may need some are refused, until the run has written.
+ */
+void scripts_full(struct scripts *scripts, bool full);
+
 /* Runs it on the db; the answer is written as RESP. */
 void scripts_run(struct scripts *scripts, int script, struct db *db, uint64_t now_ns,
                  const struct bytes *keys, uint32_t key_count, const struct bytes *words,

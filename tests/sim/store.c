@@ -137,7 +137,9 @@ static void script_call(struct store_conn *conn, const struct bytes *words, uint
         buffer_print(out, is_sha ? "-NOSCRIPT No matching script.\r\n" : "-ERR no such script\r\n");
         return;
     }
-    if (store.refuse && script != SCRIPT_NODES) {
+    /* Writes of several slots: some may be refused, and some not. */
+    scripts_full(store.scripts, store.refuse);
+    if (store.refuse && script != SCRIPT_NODES && script != SCRIPT_WRITE) {
         sim_cover(COVER_STORE_ERROR);
         buffer_print(out, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
         return;

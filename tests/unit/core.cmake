@@ -18,3 +18,6 @@ sluice_test(ack SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_ack.c LINK sluice_server)
 sluice_test(store_cluster
     SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_store_cluster.c ${CMAKE_CURRENT_LIST_DIR}/fake_masters.c
     LINK sluice_server)
+sluice_test(store
+    SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_store.c ${CMAKE_CURRENT_LIST_DIR}/redis_server.c
+    LINK sluice_server)

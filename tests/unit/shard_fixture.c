@@ -251,6 +251,12 @@ void fixture_answer(struct fixture *fixture, enum shard_stored_status status) {
             event.stored.pairs = pairs;
         }
     }
+    struct shard_written written = {op.slot, op.op_id, event.stored.status};
+    if (op.kind == SHARD_OP_WRITE) {
+        event.kind = SHARD_EVENT_WRITTEN;
+        event.written.writes = &written;
+        event.written.count = 1;
+    }
     step(fixture, &event);
     if (!lingers) {
         free(op.entries);

@@ -1,4 +1,6 @@
 /* What changed is written in time, in chunks, once, and again if that failed. */
+#include <stdlib.h>
+
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/shard_fixture.h"
 
@@ -130,6 +132,45 @@ static void test_a_failed_write_is_written_again(void **state) {
     assert_int_equal(fixture.held[0].fence, fixture.fences[fixture.held[0].slot.index]);
     fixture_answer(&fixture, SHARD_STORED_OK);
     assert_int_equal(stored_tat("a"), taken_ns + 600 * MS);
+}
+
+/* Writes of several slots that are answered together fare each by itself. */
+static void test_answered_together(void **state) {
+    fixture_close(&fixture);
+    fixture_open(&fixture, &(struct fixture_options){.slot_count = 32});
+    fixture_pass(&fixture, SECOND);
+    fixture.hold = true;
+    take_many(0, 40, 20);
+    fixture_pass(&fixture, 100 * MS);
+    assert_true(fixture.held_count > 8);
+    uint32_t count = fixture.held_count, records[3] = {0};
+    struct shard_written written[64];
+    for (uint32_t i = 0; i < count; i++) {
+        const struct held_op *op = &fixture.held[i];
+        assert_int_equal(op->kind, SHARD_OP_WRITE);
+        written[i] = (struct shard_written){op->slot, op->op_id, (enum shard_stored_status)(i % 3)};
+        records[i % 3] += op->entry_count;
+        free(op->entries);
+    }
+    written[count] = written[0]; /* of a life that is over */
+    written[count].op_id += 1000;
+    written[count].status = SHARD_STORED_FENCED;
+    fixture.held_count = 0;
+    struct shard_event event = {.kind = SHARD_EVENT_WRITTEN};
+    event.written.writes = written;
+    event.written.count = count + 1;
+    fixture_step(&fixture, &event);
+    assert_int_equal(counters()->writes, (count + 2) / 3);
+    assert_int_equal(counters()->writes_fenced, (count + 1) / 3);
+    assert_int_equal(counters()->writes_failed, count / 3);
+    assert_int_equal(counters()->records_written, records[SHARD_STORED_OK]);
+    assert_int_equal(fixture.notices[SHARD_NOTICE_FENCED], (count + 1) / 3);
+    assert_int_equal(counters()->buckets_dirty, records[SHARD_STORED_FAILED]);
+    fixture.hold = false;
+    fixture_answer_all(&fixture);
+    fixture_pass(&fixture, SECOND);
+    assert_int_equal(counters()->buckets_dirty, 0);
+    assert_int_equal(counters()->slots_serving, fixture.options.slot_count);
 }
 
 static void test_a_write_that_was_given_up_comes_too_late(void **state) {
@@ -477,6 +518,7 @@ int main(void) {
         TEST(test_a_fence_that_cannot_be_raised, open_usual),
         TEST(test_a_newer_owner_is_met_by_the_fence, open_usual),
         TEST(test_a_failed_write_is_written_again, open_usual),
+        TEST(test_answered_together, open_usual),
         TEST(test_store_away_and_back, open_usual),
         TEST(test_a_restarted_server_gets_everything_again, open_usual),
         TEST(test_lost_slots_are_written_again_alone, open_usual),
