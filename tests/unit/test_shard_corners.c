@@ -1,5 +1,8 @@
 /* What is at its bound, comes at the wrong moment, or was written by nobody of us. */
 #include "tests/unit/cmocka_all.h"
+
+#include <stdlib.h>
+
 #include "tests/unit/shard_fixture.h"
 
 #define HOUR (3600 * SECOND)
@@ -226,7 +229,10 @@ static void test_the_store_goes_with_everything_outstanding(void **state) {
     event.store.up = false;
     fixture_step(&fixture, &event);
     assert_int_equal(fixture_reply(&fixture).reason, REASON_STORE_AWAY);
-    fixture.held_count = 0;
+    while (fixture.held_count > 0) {
+        fixture.held_count--;
+        free(fixture.held[fixture.held_count].entries);
+    }
     fixture.hold = false;
     event.store.up = true;
     fixture_step(&fixture, &event);
