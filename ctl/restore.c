@@ -274,7 +274,7 @@ static enum exit_code carry_out(struct restore *restore) {
     bool dry = restore_is_dry(restore);
     uint64_t file_epoch = restore->file_map.epoch.number;
     uint64_t store_epoch = restore->cluster.map.epoch.number;
-    restore->epoch = (file_epoch > store_epoch ? file_epoch : store_epoch) + RESTORE_EPOCHS;
+    restore->epoch = (file_epoch > store_epoch ? file_epoch : store_epoch) + MAP_RESTORE_EPOCHS;
     restore->plans = restore->file_plans.version > restore->cluster.plans.version
                          ? &restore->file_plans
                          : &restore->cluster.plans;

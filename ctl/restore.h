@@ -4,11 +4,6 @@
 
 #include "ctl/command.h"
 
-/* Map epochs that a restore goes ahead of every map that it knows of: more changes of the map than
- * there can have been between the backup and the loss, so that no process of that time may write
- * any more. Fences hold 4,096 restores (proto/store_keys.h). */
-#define RESTORE_EPOCHS (1u << 20)
-
 /* Prints what came of it, or what went wrong. */
 enum exit_code restore_run(const struct invocation *invocation);
 

@@ -19,6 +19,12 @@ struct shard_id {
 };
 #define SHARD_ID_NONE ((struct shard_id){.index = UINT16_MAX})
 
+/* Epochs by which a restored backup goes ahead of every map that it knows of: more changes of the
+ * map than there can have been between the backup and the loss, so that no process of that time may
+ * write any more. A node that sees such a step looks whether its fences still hold. Fences have
+ * room for 4,096 restores (proto/store_keys.h). */
+#define MAP_RESTORE_EPOCHS (1u << 20)
+
 struct epoch {
     uint64_t number; /* 0: no map */
 };

@@ -172,6 +172,9 @@ static void event_handle(struct shard *shard, const struct shard_event *event) {
         break;
     case SHARD_EVENT_OWN:
         slots_own(shard, event->own.slots);
+        if (event->own.restored) {
+            slots_look(shard);
+        }
         break;
     case SHARD_EVENT_SEAL:
         slots_seal(shard, event->seal.slots, event->seal.reload);

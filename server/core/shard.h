@@ -174,6 +174,7 @@ struct shard_event {
         } takes;
         struct {
             const uint8_t *slots; /* slot_count bits, least significant first */
+            bool restored;        /* others have written to the store: look at every fence */
         } own;
         struct {
             const uint8_t *slots; /* slot_count bits, as in own; only owned slots count */

@@ -147,6 +147,16 @@ void slots_own(struct shard *shard, const uint8_t *bits) {
     }
 }
 
+void slots_look(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->options.slot_count; i++) {
+        struct shard_slot *slot = &shard->slots[i];
+        slot->watch = slot->watch || slot_decides(slot);
+        if (slot->watch && slot->op_id == 0) {
+            slot_ready(shard, slot);
+        } /* else when that is answered, which may have been before the restore */
+    }
+}
+
 /* What a sealed slot has is in the store, and what a loading one has came from there: both can be
  * read again, and nothing is lost. */
 static bool slot_can_reload(const struct shard_slot *slot) {
@@ -234,7 +244,7 @@ static void fence_raised(struct shard *shard, struct shard_slot *slot,
 
 /* Writes are to be made now. */
 static bool slot_has_urgent(const struct shard_slot *slot) {
-    return slot->marks != 0 || slot->draining != 0 || slot->overdue ||
+    return slot->marks != 0 || slot->draining != 0 || slot->overdue || slot->watch ||
            (slot->refence && slot->assigns > 0);
 }
 

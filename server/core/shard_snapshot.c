@@ -216,7 +216,8 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
     if (slot->dirty != 0 && (shard->stopping || !slot_decides(slot))) {
         slot->overdue = true;
     }
-    if (slot->marks != 0 || slot->draining != 0 || slot->overdue || slot->streaming) {
+    if (slot->marks != 0 || slot->draining != 0 || slot->overdue || slot->streaming ||
+        slot->watch) {
         slot_ready(shard, slot);
     }
     slot_settle(shard, slot);

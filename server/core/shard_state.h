@@ -364,6 +364,9 @@ const char *slot_state_name(enum slot_state state);
 enum reason slot_refusal(const struct shard_slot *slot);
 
 void slots_own(struct shard *shard, const uint8_t *bits);
+/* The store has been restored: a slot whose fence others have raised is dropped and read anew, also
+ * if nothing is to be written of it. */
+void slots_look(struct shard *shard);
 void slots_seal(struct shard *shard, const uint8_t *bits, bool reload);
 /* True if slots are sealed and all of them are written. */
 bool slots_sealed(const struct shard *shard);

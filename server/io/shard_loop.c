@@ -212,6 +212,8 @@ static void state_adopt(struct shard_loop *loop, struct cluster_state *state) {
         }
         struct shard_event own = {.kind = SHARD_EVENT_OWN};
         own.own.slots = owned;
+        own.own.restored =
+            loop->epoch.number > 0 && map->epoch.number >= loop->epoch.number + MAP_RESTORE_EPOCHS;
         /* Not before: until it knows its slots by this map, the shard may want one that the map
          * gives to another, and must not raise that one's fence under this epoch. */
         loop->epoch = map->epoch;
