@@ -69,8 +69,9 @@ void sweep_step(struct shard *shard) {
     uint32_t slots_passed = 0;
     while (budget > 0 && slots_passed <= shard->options.slot_count) {
         struct shard_slot *slot = &shard->slots[shard->sweep_slot];
-        if (!shard->store_up) {
-            /* Nothing can be deleted or written, but never-written buckets need not wait. */
+        if (!shard->store_up || slot->refence) {
+            /* Nothing can be deleted or written (of this slot, as it seems), but never-written
+             * buckets need not wait. */
             uint32_t looked = snapshot_thin(shard, slot, SWEEP_STRETCH);
             shard->sweep_cursor = looked == SWEEP_STRETCH;
             budget -= looked + 1;

@@ -254,6 +254,28 @@ static void test_a_restarted_server_gets_everything_again(void **state) {
     assert_int_equal(fixture_records(&fixture), 2000);
 }
 
+/* Its master is away, the others are not: what has refilled meanwhile does not fill the memory. */
+static void test_a_slot_that_cannot_be_written_is_thinned(void **state) {
+    fixture.hold = true;
+    fixture_take(&fixture, "a", 5, NULL);
+    fixture_pass(&fixture, 100 * MS);
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    take_many(0, 1000, 20);
+    assert_int_equal(counters()->buckets, 1001);
+    for (int i = 0; i < 60; i++) { /* they are full after two seconds */
+        fixture_pass(&fixture, 100 * MS);
+        while (fixture.held_count > 0) {
+            assert_int_equal(fixture.held[0].kind, SHARD_OP_RAISE_FENCE);
+            fixture_answer(&fixture, SHARD_STORED_FAILED);
+        }
+    }
+    assert_int_equal(counters()->buckets, 1); /* the store may have the one */
+    fixture.hold = false;
+    fixture_pass(&fixture, 2 * SECOND);
+    assert_int_equal(counters()->buckets, 0);
+    assert_int_equal(fixture_records(&fixture), 0);
+}
+
 static void lose_slot(uint16_t at) {
     uint8_t lost[SLOTS_MAX / 8] = {0};
     struct shard_event event = {.kind = SHARD_EVENT_STORE};
@@ -522,6 +544,7 @@ int main(void) {
         TEST(test_store_away_and_back, open_usual),
         TEST(test_a_restarted_server_gets_everything_again, open_usual),
         TEST(test_lost_slots_are_written_again_alone, open_usual),
+        TEST(test_a_slot_that_cannot_be_written_is_thinned, open_one_slot),
         TEST(test_a_restarted_server_brings_removed_records_back, open_usual),
         TEST(test_a_record_that_is_back_beside_a_new_bucket, open_usual),
         TEST(test_reading_again_is_begun_again, open_usual),
