@@ -13,25 +13,20 @@
 
 #define TEXT_OF(number) #number
 #define TEXT(number) TEXT_OF(number)
+#define RAISES TEXT(FENCE_RAISES)
 
 /* fence, holder, buckets, keys; epoch, 1 to empty it -> [fence, is there anything], or "FENCED".
  * A fence may end in a half, raised by a router that decided here; ours is whole. */
 static const char close_script[] =
     "local held = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
     "if not held then return redis.error_reply('BADFENCE no number in ' .. KEYS[1]) end\n"
-    "local least = tonumber(ARGV[1]) * " TEXT(
-        FENCE_RAISES) "\n"
-                      "if held >= least + " TEXT(
-                          FENCE_RAISES) " then return 'FENCED' end\n"
-                                        "local raised = string.format('%.0f', "
-                                        "math.floor(math.max(held, least)) + 1)\n"
-                                        "redis.call('DEL', KEYS[1])\n"
-                                        "redis.call('SET', KEYS[1], raised)\n"
-                                        "redis.call('SET', KEYS[2], 'restore')\n"
-                                        "if ARGV[2] == '1' then redis.call('DEL', KEYS[3], "
-                                        "KEYS[4]) end\n"
-                                        "return {raised, redis.call('EXISTS', KEYS[3]) + "
-                                        "redis.call('EXISTS', KEYS[4])}\n";
+    "local least = tonumber(ARGV[1]) * " RAISES "\n"
+    "if held >= least + " RAISES " then return 'FENCED' end\n"
+    "local raised = string.format('%.0f', math.floor(math.max(held, least)) + 1)\n"
+    "redis.call('SET', KEYS[1], raised)\n"
+    "redis.call('SET', KEYS[2], 'restore')\n"
+    "if ARGV[2] == '1' then redis.call('DEL', KEYS[3], KEYS[4]) end\n"
+    "return {raised, redis.call('EXISTS', KEYS[3]) + redis.call('EXISTS', KEYS[4])}\n";
 
 /* fence, buckets or keys; fence, (key, value)... -> "OK" or "FENCED". Strict about the fence: a
  * router's half is somebody who has written. */

@@ -116,14 +116,16 @@ static void test_what_is_written_is_read(void **state) {
     backup_in_close(&in);
 }
 
-/* All of another 255 values of each byte. */
+/* Each byte in four ways: its lowest bit, its highest, both, all of them. */
 static void test_every_changed_byte_is_found(void **state) {
     uint8_t *copy = malloc(whole.size);
     assert_non_null(copy);
     for (uint32_t at = 0; at < whole.size; at++) {
-        for (uint32_t change = 1; change < 256; change += at < 64 ? 1 : 37) {
+        static const uint8_t changes[] = {0x01, 0x80, 0x81, 0xff};
+        for (uint32_t i = 0; i < sizeof changes; i++) {
+            uint8_t change = changes[i];
             memcpy(copy, whole.bytes, whole.size);
-            copy[at] ^= (uint8_t)change;
+            copy[at] ^= change;
             file_write(copy, whole.size);
             uint32_t right = file_read();
             if (right == whole.count || why[0] == '\0') {
