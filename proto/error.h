@@ -47,6 +47,8 @@ bool code_of_text(struct bytes text, enum code *code);
     X(NO_MAP, CODE_UNAVAILABLE, "this cluster has no map yet (sluicectl init)")                    \
     X(NO_OWNER, CODE_UNAVAILABLE, "no shard owns the slot of this key")                            \
     X(LOADING, CODE_UNAVAILABLE, "the slot of this key is being loaded from the store")            \
+    X(ASLEEP, CODE_UNAVAILABLE,                                                                    \
+      "the bucket of this key is in the store, which cannot be asked now")                         \
     X(MOVING, CODE_UNAVAILABLE, "the slot of this key is on its way to another owner")             \
     X(STOPPING, CODE_UNAVAILABLE, "this node is stopping")                                         \
     X(RECORD_UNREADABLE, CODE_UNAVAILABLE,                                                         \

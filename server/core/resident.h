@@ -24,10 +24,15 @@
 #define RESIDENT_GHOST 7u
 
 struct resident {
-    uint32_t next;         /* in the slot's dirty, draining or writing list */
+    union {
+        uint32_t next;       /* in the slot's dirty, draining or writing list */
+        uint32_t written_ms; /* in none: its record is older than that (cluster time, cut to 32
+                                bits) */
+    };
     uint16_t term : 13;    /* TERM_NONE: none (unreadable) */
     uint16_t has_mark : 1; /* struct marks has an entry of it */
     uint16_t newer : 1;    /* unreadable, for a later version wrote it: it stays as it is */
+    uint16_t used : 1;     /* asked for since the sweep last made room */
     uint8_t key_size_less_one;
     uint8_t state;
     struct tat tats[]; /* then the key's bytes */

@@ -135,7 +135,7 @@ struct shard_op *shard_op_add(struct shard *shard, struct shard_slot *slot,
 
 struct shard_admin_reply *shard_reply_add(struct shard *shard, uint64_t token, enum reason reason) {
     /* At most all that wait, and the request of this step. */
-    assert(shard->reply_count < SHARD_ADMIN_PENDING_MAX + 1);
+    assert(shard->reply_count < SHARD_REPLIES_MAX);
     struct shard_admin_reply *reply = &shard->replies[shard->reply_count];
     shard->reply_count++;
     *reply = (struct shard_admin_reply){.token = token, .reason = reason};
@@ -233,6 +233,9 @@ static uint64_t wake_at(const struct shard *shard) {
     if (!shard->stopping && shard->counters.buckets > 0 && shard->sweep_at_ns < wake_ns) {
         wake_ns = shard->sweep_at_ns;
     }
+    if (survey_wanted(shard) && shard->survey_at_ns < wake_ns) {
+        wake_ns = shard->survey_at_ns;
+    }
     return wake_ns > 0 ? wake_ns : 1;
 }
 
@@ -254,6 +257,9 @@ void shard_step(struct shard *shard, const struct shard_event *event, struct sha
 
     event_handle(shard, event);
     sweep_step(shard);
+    if (survey_wanted(shard)) {
+        survey_step(shard);
+    }
     slots_work(shard);
     slots_emit(shard);
     if (shard->stopping && shard->outstanding == 0 && shard->counters.buckets_dirty == 0 &&
@@ -282,7 +288,8 @@ void shard_step(struct shard *shard, const struct shard_event *event, struct sha
 
 void shard_slot_load(const struct shard *shard, struct slot slot, struct shard_slot_load *load) {
     const struct shard_slot *from = &shard->slots[slot.index];
-    *load = (struct shard_slot_load){.takes = from->takes, .buckets = from->buckets.count};
+    *load =
+        (struct shard_slot_load){.takes = from->takes, .buckets = from->buckets.count + from->away};
 }
 
 const struct shard_counters *shard_counters(const struct shard *shard) {

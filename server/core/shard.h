@@ -46,6 +46,8 @@
  *   - a dirty bucket's write is emitted at most snapshot_interval after the take, if the store
  *     answers;
  *   - a full bucket leaves memory and store; nothing else leaves memory unwritten;
+ *   - of a slot that sleeps (the store may have records of keys that are not in memory) no key that
+ *     is absent is decided before the store was asked for it;
  *   - cluster time never runs backward inside: an earlier now_ns is clamped and counted.
  */
 #ifndef SLUICE_SERVER_CORE_SHARD_H
@@ -102,6 +104,20 @@
 #define SHARD_WATCH_ROUND_NS UINT64_C(10000000000)
 #define SHARD_WATCH_INTERVAL_NS UINT64_C(100000000)
 
+/* Above resident_buckets_max the sweep makes room until this part of it is free. */
+#define SHARD_RESIDENT_LOW_PART 64
+
+/* Milliseconds that a bucket's record must have been in the store, and the store been heard of
+ * since, before the bucket leaves memory: a Redis that comes back without the end of its log
+ * (`appendfsync everysec` loses two seconds at worst) finds it here to be written again. */
+#define SHARD_SETTLE_MS 3000
+
+/* The survey reads a page of a sleeping slot at most this often, or for every so many buckets that
+ * have left memory: a million records a minute at most while nothing leaves, and at least twice as
+ * many as leave, so that full records go faster than they come. */
+#define SHARD_SURVEY_INTERVAL_NS UINT64_C(50000000)
+#define SHARD_SURVEY_DROPS 500
+
 /* Index entries looked at by one sweep step, and the time between two. A table of 10 million is
  * passed in about 40 s. */
 #define SHARD_SWEEP_ENTRIES 4096
@@ -115,6 +131,8 @@ struct shard_options {
     uint32_t mark_count; /* buckets whose marks may be ahead of them at once: a power of two, 4 at
                             least; 0: MARKS_DEFAULT */
     uint64_t memory_bytes_max; /* of buckets and tables; beyond it new keys are OVERLOADED */
+    uint32_t resident_max;     /* buckets in memory above which cold ones leave it; 0: memory's */
+    uint32_t settle_ms;        /* 0: SHARD_SETTLE_MS */
     struct memory memory;
 };
 
@@ -245,6 +263,7 @@ struct shard_op {
     const struct shard_op_entry *entries; /* WRITE */
     uint32_t entry_count;
     struct bytes key, plan; /* ASSIGN; key: FETCH */
+    bool record_only;       /* FETCH: the assignment is known already */
 };
 
 enum shard_release_kind {
@@ -316,10 +335,15 @@ struct shard_update {
 
 struct shard_counters {
     uint64_t takes_granted, takes_refused, peeks, refunds, takes_failed;
-    uint64_t takes_held, held; /* ever, and now */
-    uint64_t takes_fetched;    /* waited for their key to be read */
+    uint64_t takes_held, held;                  /* ever, and now */
+    uint64_t takes_fetched;                     /* waited for their key to be read */
+    uint64_t keys_fetched, keys_fetched_absent; /* read on demand; of these, those not stored */
     uint64_t tokens_granted;
     uint64_t buckets, buckets_dirty, assignments;
+    uint64_t buckets_hibernated; /* in the store only: those known of, within a round's changes */
+    uint64_t hibernations;       /* buckets that have left memory so, ever */
+    uint64_t slots_asleep;
+    uint64_t records_surveyed;
     uint64_t records_written, records_removed, records_loaded, records_unreadable;
     uint64_t writes, writes_failed, writes_fenced;
     uint64_t clock_clamps;
@@ -335,8 +359,8 @@ void shard_step(struct shard *shard, const struct shard_event *event, struct sha
 
 /* How busy a slot is: what rebalancing by load looks at. */
 struct shard_slot_load {
-    uint64_t takes; /* decided since the slot was gained; peeks and refunds included */
-    uint32_t buckets;
+    uint64_t takes;   /* decided since the slot was gained; peeks and refunds included */
+    uint32_t buckets; /* those that are known to be in the store only included */
 };
 void shard_slot_load(const struct shard *shard, struct slot slot, struct shard_slot_load *load);
 

@@ -283,28 +283,46 @@ void admin_slot_dropped(struct shard *shard, struct shard_slot *slot) {
     }
 }
 
+void admin_answer(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                  const struct shard_event *event) {
+    enum reason reason = REASON_NONE;
+    bool waits = false;
+    switch (event->admin.kind) {
+    case SHARD_ADMIN_SHOW:
+        show(shard, slot, hash, event);
+        return;
+    case SHARD_ADMIN_RESET:
+        reason = reset(shard, slot, hash, event, &waits);
+        break;
+    case SHARD_ADMIN_ASSIGN:
+        reason = assign(shard, slot, hash, event, &waits);
+        break;
+    }
+    if (!waits) {
+        shard_reply_add(shard, event->admin.token, reason);
+    }
+}
+
 void admin_request(struct shard *shard, const struct shard_event *event) {
     uint64_t hash = key_hash(event->admin.key);
     struct shard_slot *slot = &shard->slots[slot_of_hash(hash, shard->options.slot_count).index];
     enum reason reason = shard->stopping ? REASON_STOPPING : slot_refusal(slot);
-    bool waits = false;
-    if (reason == REASON_NONE && !slot_complete(slot)) {
+    if (reason == REASON_NONE && slot->state == SLOT_LOADING) {
         reason = REASON_LOADING;
     }
-    if (reason == REASON_NONE) {
-        switch (event->admin.kind) {
-        case SHARD_ADMIN_SHOW:
-            show(shard, slot, hash, event);
-            return;
-        case SHARD_ADMIN_RESET:
-            reason = reset(shard, slot, hash, event, &waits);
-            break;
-        case SHARD_ADMIN_ASSIGN:
-            reason = assign(shard, slot, hash, event, &waits);
-            break;
-        }
+    if (reason != REASON_NONE) {
+        shard_reply_add(shard, event->admin.token, reason);
+        return;
     }
-    if (!waits) {
+    /* Assignments are always all in memory. */
+    bool known = slot_complete(slot) || event->admin.kind == SHARD_ADMIN_ASSIGN ||
+                 bucket_find(shard, slot, hash, event->admin.key) != 0;
+    if (known) {
+        admin_answer(shard, slot, hash, event);
+        return;
+    }
+    reason = fetch_ask_admin(shard, slot, hash, event);
+    if (reason != REASON_NONE) {
         shard_reply_add(shard, event->admin.token, reason);
     }
 }

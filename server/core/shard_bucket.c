@@ -97,6 +97,8 @@ uint32_t bucket_add(struct shard *shard, struct shard_slot *slot, uint64_t hash,
     }
     struct resident *resident = resident_at(&shard->arena, ref);
     resident->has_mark = 0;
+    resident->used = 0; /* one that comes back for a single take goes before those in use */
+    resident->written_ms = slot->gained_ms;
     resident_fill(resident, key, term, limit_count, tats, flags);
     shard->counters.buckets++;
     return ref;
@@ -115,6 +117,7 @@ uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32
             return 0;
         }
         resident_at(&shard->arena, moved)->has_mark = 0;
+        resident_at(&shard->arena, moved)->used = 1;
         resident_fill(resident_at(&shard->arena, moved), key, term, limit_count, tats,
                       flags & (RESIDENT_STORED | RESIDENT_UNREADABLE));
         admin_bucket_moved(shard, ref, moved);

@@ -1,8 +1,8 @@
 /*
- * Keys on demand: while a slot is still being read, a take of a key that is not in memory yet asks
- * for that one. Takes of it wait for the answer and are decided then, in the order they came; other
- * keys go on. So a shard answers as soon as the slot's fence is raised, however much there is to
- * read.
+ * Keys on demand: of a slot that is still being read, or that sleeps, a take of a key that is not
+ * in memory asks the store for that one. Takes of it wait for the answer and are decided then, in
+ * the order they came; other keys go on. So a shard answers as soon as the slot's fence is raised,
+ * however much there is to read.
  *
  * Every key in memory is there with its bucket and its assignment: pages bring all assignments
  * before the first bucket, and a fetch brings both.
@@ -49,19 +49,37 @@ static struct fetch *fetch_add(struct shard *shard, struct shard_slot *slot, uin
     return fetch;
 }
 
-enum reason fetch_ask(struct shard *shard, struct shard_slot *slot, uint64_t hash,
-                      const struct shard_item *item) {
+/* One more that waits for the key, or NULL: too many do, or there is no store to ask. */
+static struct asker *asker_add(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                               struct bytes key) {
     if (!shard->store_up || shard->asker_free == 0) {
-        return REASON_LOADING;
+        return NULL;
     }
-    struct fetch *fetch = fetch_find(shard, slot, hash, item->take.key);
-    fetch = fetch != NULL ? fetch : fetch_add(shard, slot, hash, item->take.key);
+    struct fetch *fetch = fetch_find(shard, slot, hash, key);
+    fetch = fetch != NULL ? fetch : fetch_add(shard, slot, hash, key);
     if (fetch == NULL) {
-        return REASON_LOADING;
+        return NULL;
     }
     uint16_t at = shard->asker_free;
     struct asker *asker = &shard->askers[at];
     shard->asker_free = asker->next;
+    asker->next = 0;
+    if (fetch->first == 0) {
+        fetch->first = at;
+    } else {
+        shard->askers[fetch->last].next = at;
+    }
+    fetch->last = at;
+    return asker;
+}
+
+enum reason fetch_ask(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                      const struct shard_item *item) {
+    struct asker *asker = asker_add(shard, slot, hash, item->take.key);
+    if (asker == NULL) {
+        return slot->state == SLOT_LOADING ? REASON_LOADING : REASON_ASLEEP;
+    }
+    asker->is_admin = false;
     asker->token = item->token;
     asker->cost_tokens = item->take.cost_tokens;
     asker->verb = item->verb;
@@ -70,14 +88,23 @@ enum reason fetch_ask(struct shard *shard, struct shard_slot *slot, uint64_t has
     if (asker->plan_kind == PLAN_CHOICE_NAMED) {
         asker->plan = name_of(item->take.plan.name);
     }
-    asker->next = 0;
-    if (fetch->first == 0) {
-        fetch->first = at;
-    } else {
-        shard->askers[fetch->last].next = at;
-    }
-    fetch->last = at;
     shard->counters.takes_fetched++;
+    return REASON_NONE;
+}
+
+enum reason fetch_ask_admin(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                            const struct shard_event *event) {
+    if (shard->admin_askers == SHARD_ADMIN_PENDING_MAX) {
+        return REASON_QUEUE_FULL;
+    }
+    struct asker *asker = asker_add(shard, slot, hash, event->admin.key);
+    if (asker == NULL) {
+        return REASON_ASLEEP;
+    }
+    shard->admin_askers++;
+    asker->is_admin = true;
+    asker->admin_kind = (uint8_t)event->admin.kind;
+    asker->token = event->admin.token;
     return REASON_NONE;
 }
 
@@ -90,6 +117,7 @@ void fetches_emit(struct shard *shard) {
         }
         struct shard_op *op = shard_op_add(shard, &shard->slots[fetch->slot_at], SHARD_OP_FETCH);
         op->key = bytes_of(fetch->key, fetch->key_size);
+        op->record_only = shard->slots[fetch->slot_at].keys_loaded;
         fetch->op_id = op->op_id;
     }
     shard->unsent_count -= sent;
@@ -99,12 +127,21 @@ void fetches_emit(struct shard *shard) {
 /* --- answers ------------------------------------------------------------------------------- */
 
 static void asker_free(struct shard *shard, uint16_t at) {
+    shard->admin_askers -= shard->askers[at].is_admin;
     shard->askers[at].next = shard->asker_free;
     shard->asker_free = at;
 }
 
 static void asker_decide(struct shard *shard, struct shard_slot *slot, const struct fetch *fetch,
                          const struct asker *asker) {
+    if (asker->is_admin) {
+        struct shard_event event = {.kind = SHARD_EVENT_ADMIN};
+        event.admin.token = asker->token;
+        event.admin.kind = asker->admin_kind;
+        event.admin.key = bytes_of(fetch->key, fetch->key_size);
+        admin_answer(shard, slot, fetch->hash, &event);
+        return;
+    }
     struct shard_item item = {.verb = asker->verb, .token = asker->token};
     item.take.key = bytes_of(fetch->key, fetch->key_size);
     item.take.cost_tokens = asker->cost_tokens;
@@ -120,6 +157,10 @@ static void asker_decide(struct shard *shard, struct shard_slot *slot, const str
 }
 
 static void asker_fail(struct shard *shard, const struct asker *asker, enum reason reason) {
+    if (asker->is_admin) {
+        shard_reply_add(shard, asker->token, reason);
+        return;
+    }
     shard->counters.takes_failed++;
     shard_release_add(shard, asker->token, SHARD_RELEASE_REASON)->reason = reason;
 }
@@ -170,8 +211,11 @@ static enum reason fetch_take_in(struct shard *shard, struct shard_slot *slot,
     struct bytes key = bytes_of(fetch->key, fetch->key_size);
     struct shard_stored_pair record = {key, event->stored.pairs[0].value};
     struct shard_stored_pair assignment = {key, event->stored.pairs[1].value};
-    bool taken_in = (assignment.value.data == NULL || load_keys(shard, slot, &assignment, 1)) &&
+    /* Once all assignments have been read, memory knows better. */
+    bool taken_in = (slot->keys_loaded || assignment.value.data == NULL ||
+                     load_keys(shard, slot, &assignment, 1)) &&
                     (record.value.data == NULL || load_buckets(shard, slot, &record, 1));
+    hibernate_fetched(shard, slot, record.value.data != NULL);
     return taken_in ? REASON_NONE : REASON_MEMORY_FULL;
 }
 

@@ -16,10 +16,6 @@
 #include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
-static uint32_t now_ms(const struct shard *shard) {
-    return (uint32_t)(shard->now_ns / 1000000);
-}
-
 static uint32_t less(uint32_t lead, uint32_t moved) {
     return lead > moved ? lead - moved : 0;
 }
@@ -98,8 +94,17 @@ static void mark_evict(struct shard *shard, struct mark *mark) {
     }
 }
 
+bool mark_let_go(struct shard *shard, uint32_t ref) {
+    struct mark *mark = mark_of(shard, ref);
+    bool ahead = mark != NULL && mark->ahead;
+    if (mark != NULL) {
+        mark_evict(shard, mark);
+    }
+    return !ahead;
+}
+
 static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref) {
-    struct mark *mark = marks_place(&shard->marks, hash, now_ms(shard));
+    struct mark *mark = marks_place(&shard->marks, hash, shard_now_ms(shard));
     if (mark == NULL) {
         return NULL;
     }
@@ -108,7 +113,7 @@ static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref) {
     }
     /* As if written long ago: the first record has no reservation. */
     *mark = (struct mark){
-        .hash = hash, .ref = ref, .written_ms = now_ms(shard) - SHARD_RESERVE_SLOW_MS - 1};
+        .hash = hash, .ref = ref, .written_ms = shard_now_ms(shard) - SHARD_RESERVE_SLOW_MS - 1};
     resident_at(&shard->arena, ref)->has_mark = 1;
     return mark;
 }
@@ -153,7 +158,7 @@ void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uin
         (wanted->strict ? bucket_mark_urgent : bucket_mark_dirty)(shard, slot, ref);
         return;
     }
-    mark->used_ms = now_ms(shard);
+    mark->used_ms = shard_now_ms(shard);
     mark->lead_tokens = less(mark->lead_tokens, covered->moved_tokens);
     mark->pending_tokens = less(mark->pending_tokens, covered->moved_tokens);
     if (covered->cover == COVER_NONE) {
@@ -191,7 +196,7 @@ uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32
         marks_set_ahead(&shard->marks, mark, false);
         return 0;
     }
-    reserve_adapt(mark, &term->terms, now_ms(shard));
+    reserve_adapt(mark, &term->terms, shard_now_ms(shard));
     uint32_t reserved = reserve_of(&term->terms, mark->steps);
     reserved = reserved > mark->lead_tokens ? reserved : mark->lead_tokens;
     mark->pending_tokens = reserved;

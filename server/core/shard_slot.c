@@ -88,6 +88,7 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
     held_fail(shard, slot, slot_refusal(slot), false);
     fetches_fail(shard, slot, slot_refusal(slot));
     admin_slot_dropped(shard, slot);
+    hibernate_sleep(shard, slot, false);
     slot->cursor = 0;
     shard->rewrite_count -= slot->rewrite;
     slot->rewrite = false;
@@ -235,6 +236,7 @@ static void fence_raised(struct shard *shard, struct shard_slot *slot,
         return;
     }
     slot->fence = slot->since_fence = event->stored.fence;
+    slot->gained_ms = shard_now_ms(shard);
     slot->cursor = 0;
     slot->keys_loaded = false;
     slot->wrote = false;
@@ -280,18 +282,22 @@ static void page_loaded(struct shard *shard, struct shard_slot *slot,
     bool taken_in = slot->keys_loaded
                         ? load_buckets(shard, slot, event->stored.pairs, event->stored.pair_count)
                         : load_keys(shard, slot, event->stored.pairs, event->stored.pair_count);
-    if (!taken_in) {
+    bool enough = hibernate_enough(shard) && slot->keys_loaded;
+    if (!taken_in && !enough) {
         /* Memory is full. Serving a part of the slot would grant twice what the rest has spent:
          * it has to wait until the sweep has made room. */
         slot_later(shard, slot);
         return;
     }
     slot->cursor = event->stored.cursor;
-    if (slot->cursor != 0 || !slot->keys_loaded) {
-        slot->keys_loaded = slot->keys_loaded || slot->cursor == 0;
+    bool read = slot->keys_loaded && slot->cursor == 0;
+    slot->keys_loaded = slot->keys_loaded || slot->cursor == 0;
+    if (!read && !(slot->keys_loaded && hibernate_enough(shard))) {
         slot_ready(shard, slot);
         return;
     }
+    hibernate_sleep(shard, slot, !read || !taken_in);
+    slot->cursor = 0;
     slot_move(shard, slot, SLOT_SERVING);
     if (shard->counters.slots_serving == shard->counters.slots_owned) {
         shard_notice_add(shard, SHARD_NOTICE_SERVING, shard_slot_at(shard, slot), (struct bytes){0},
@@ -321,6 +327,9 @@ static bool op_over(struct shard *shard, struct shard_slot *slot, uint8_t op_kin
 void slot_stored(struct shard *shard, const struct shard_event *event) {
     assert(event->stored.slot.index < shard->options.slot_count);
     struct shard_slot *slot = &shard->slots[event->stored.slot.index];
+    if (event->stored.status == SHARD_STORED_OK) {
+        slot->heard_ms = shard_now_ms(shard);
+    }
     if (event->stored.op_kind == SHARD_OP_FETCH) {
         fetch_stored(shard, event);
         return;
@@ -340,6 +349,8 @@ void slot_stored(struct shard *shard, const struct shard_event *event) {
     case SHARD_OP_LOAD_BUCKETS:
         if (slot->streaming) {
             page_loaded(shard, slot, event);
+        } else if (slot->state == SLOT_SERVING) {
+            survey_page(shard, slot, event);
         } else {
             slot_ready(shard, slot); /* given away meanwhile: only what it took is to be written */
         }
@@ -370,8 +381,8 @@ void slots_store_lost(struct shard *shard) {
             event.stored.op_id = shard->slots[i].op_id;
             slot_stored(shard, &event);
         }
-        if (shard->slots[i].streaming) {
-            shard->slots[i].cursor = 0; /* also if its last operation was no page */
+        if (slot_decides(&shard->slots[i])) {
+            shard->slots[i].cursor = 0; /* it means nothing to another server */
         }
         fetches_fail(shard, &shard->slots[i], REASON_STORE_AWAY);
         if (shard->slots[i].waiting.first != 0) {
@@ -504,7 +515,8 @@ static void slot_emit(struct shard *shard, struct shard_slot *slot) {
         }
         return;
     }
-    bool page_due = slot->streaming && !shard->stopping;
+    bool survey = slot->state == SLOT_SERVING && slot->survey_due && !slot->leftovers;
+    bool page_due = (slot->streaming || survey) && !shard->stopping;
     bool writes = slot->state != SLOT_LOADING || slot_has_urgent(slot);
     if (writes && !(page_due && slot->wrote)) {
         slot_write(shard, slot);

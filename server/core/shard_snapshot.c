@@ -163,6 +163,7 @@ static void written(struct shard *shard, struct shard_slot *slot, uint32_t ref, 
         return;
     }
     shard->counters.buckets_dirty--;
+    resident->written_ms = shard_now_ms(shard);
     if (removing) {
         bucket_remove(shard, slot, ref); /* unchanged since, so it is still full */
     }
@@ -217,7 +218,7 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
         slot->overdue = true;
     }
     if (slot->marks != 0 || slot->draining != 0 || slot->overdue || slot->streaming ||
-        slot->watch) {
+        slot->watch || slot->survey_due) {
         slot_ready(shard, slot);
     }
     slot_settle(shard, slot);

@@ -35,7 +35,7 @@ struct shard_slot {
     struct table keys; /* assignments */
     uint64_t fence;
     uint64_t since_fence; /* the one that was raised before it was read */
-    uint64_t cursor; /* LOADING, rereading: of the next page; RELEASING: of the scan that frees */
+    uint64_t cursor; /* LOADING, SERVING: of the next page; RELEASING: of the scan that frees */
     uint64_t due_ns; /* while in the due queue */
     uint64_t takes;  /* decided since it was gained */
     uint32_t op_id;  /* the operation outstanding (ASSIGNs apart), 0: none */
@@ -47,9 +47,13 @@ struct shard_slot {
     /* Takes whose results are held: until their bucket's record has been sent; until it has been
      * acknowledged. In order. */
     struct held_list waiting, gated;
-    uint16_t assigns; /* ASSIGNs outstanding */
-    uint16_t fetches; /* keys being read on demand: of shard.fetches, 0: none */
-    uint8_t state;    /* enum slot_state */
+    uint16_t assigns;   /* ASSIGNs outstanding */
+    uint16_t fetches;   /* keys being read on demand: of shard.fetches, 0: none */
+    uint32_t gained_ms; /* when its fence was raised: what it has read is older */
+    uint32_t heard_ms;  /* when the store last answered well for it */
+    uint32_t away;      /* records of keys not in memory, as far as is known */
+    uint32_t away_seen; /* of these, met by the survey's round under way, or new since it began */
+    uint8_t state;      /* enum slot_state */
     uint8_t op_kind;
     bool wanted;      /* the map gives it to this shard */
     bool to_seal;     /* it is to be handed over: SEALED as soon as it would be SERVING */
@@ -62,6 +66,8 @@ struct shard_slot {
     bool streaming;   /* its pages are being read: LOADING, or SERVING and `leftovers` */
     bool watch;       /* its fence is to be looked at, by a write of nothing if there is none */
     bool wrote;       /* its last operation was a write, so the next is a page */
+    bool asleep;      /* the store has, or may have, records of keys that are not in memory */
+    bool survey_due;  /* a page is to be read for the survey */
     bool refence;     /* a write was given up: it may still come, and is to find a higher fence */
 };
 
@@ -78,6 +84,8 @@ struct fetch {
 };
 
 struct asker {
+    bool is_admin; /* an operator's request, of which only token and admin_kind count */
+    uint8_t admin_kind;
     uint64_t token;
     uint64_t cost_tokens;
     struct limit limit;
@@ -104,6 +112,10 @@ struct admin_pending {
     uint32_t ref;   /* RESET: the bucket; ASSIGN: the assignment */
     uint32_t op_id; /* 0: not emitted yet */
 };
+
+/* Replies of one step: of all requests that wait for a write, of all that wait for their key, and
+ * of the step's own. */
+#define SHARD_REPLIES_MAX (2 * SHARD_ADMIN_PENDING_MAX + 1)
 
 struct shard {
     struct shard_options options;
@@ -140,6 +152,13 @@ struct shard {
     uint16_t unsent[SHARD_FETCHES_MAX];
     uint32_t unsent_count;
 
+    uint32_t admin_askers; /* of askers */
+
+    bool shedding; /* cold buckets leave memory */
+    uint64_t survey_at_ns;
+    uint32_t survey_slot;
+    uint32_t survey_drops; /* buckets that left memory since the last page */
+
     uint64_t sweep_at_ns, sweep_cursor;
     uint32_t sweep_slot;
     uint64_t rewrite_cursor;
@@ -160,9 +179,14 @@ struct shard {
     struct shard_release *releases; /* SHARD_RELEASES_MAX */
     struct shard_op ops[SHARD_UPDATE_OPS_MAX];
     struct shard_op_entry entries[SHARD_UPDATE_ENTRIES_MAX];
-    struct shard_admin_reply replies[SHARD_ADMIN_PENDING_MAX + 1];
+    struct shard_admin_reply replies[SHARD_REPLIES_MAX];
     struct shard_notice notices[SHARD_NOTICES_MAX];
 };
+
+/* Cluster time as buckets and marks keep it. */
+static inline uint32_t shard_now_ms(const struct shard *shard) {
+    return (uint32_t)(shard->now_ns / 1000000);
+}
 
 static inline uint16_t shard_slot_at(const struct shard *shard, const struct shard_slot *slot) {
     return (uint16_t)(slot - shard->slots);
@@ -298,6 +322,9 @@ void mark_gone(struct shard *shard, uint32_t ref);
  * be written as they are. */
 void marks_settle(struct shard *shard, const uint8_t *bits, bool bit);
 
+/* Lets go of the bucket's lead. False: its record may be ahead, and is to be written first. */
+bool mark_let_go(struct shard *shard, uint32_t ref);
+
 /* The store may have lost records of slots whose bit is set (bits NULL: of all): no lead of theirs
  * counts any more. */
 void marks_forget(struct shard *shard, const uint8_t *bits);
@@ -334,6 +361,33 @@ bool load_buckets(struct shard *shard, struct shard_slot *slot,
 void load_leftovers(struct shard *shard, struct shard_slot *slot,
                     const struct shard_stored_pair *pairs, uint32_t count);
 
+/* --- shard_hibernate.c: more buckets than memory may hold ---------------------------------- */
+
+/* Whether cold buckets are to leave memory now. */
+void hibernate_look(struct shard *shard);
+
+/* No more of the slot's records are to be read in. */
+bool hibernate_enough(const struct shard *shard);
+
+/* The slot sleeps from now on, or no longer. */
+void hibernate_sleep(struct shard *shard, struct shard_slot *slot, bool asleep);
+
+/* The sweep has come to this clean bucket. True: it was freed, and is to leave the table. */
+bool hibernate_visit(struct shard *shard, struct shard_slot *slot, uint32_t ref);
+
+/* A key was read on demand. */
+void hibernate_fetched(struct shard *shard, struct shard_slot *slot, bool found);
+
+/* The survey: asks for a page when it is time, and takes it in. */
+void survey_step(struct shard *shard);
+
+/* While room is to be made the store has to be heard of, even if nobody takes anything. */
+static inline bool survey_wanted(const struct shard *shard) {
+    return (shard->counters.slots_asleep > 0 || shard->shedding) && shard->store_up &&
+           !shard->stopping;
+}
+void survey_page(struct shard *shard, struct shard_slot *slot, const struct shard_event *event);
+
 /* --- shard_fetch.c: keys on demand --------------------------------------------------------- */
 
 void fetches_init(struct shard *shard);
@@ -341,6 +395,9 @@ void fetches_init(struct shard *shard);
 /* The take waits for its key to be read. */
 enum reason fetch_ask(struct shard *shard, struct shard_slot *slot, uint64_t hash,
                       const struct shard_item *item);
+/* So does an operator's request. */
+enum reason fetch_ask_admin(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                            const struct shard_event *event);
 void fetches_emit(struct shard *shard);
 void fetch_stored(struct shard *shard, const struct shard_event *event);
 /* Nothing that the slot asks for will come. */
@@ -355,7 +412,7 @@ static inline bool slot_decides(const struct shard_slot *slot) {
 
 /* Every key of the slot is in memory or nowhere. */
 static inline bool slot_complete(const struct shard_slot *slot) {
-    return slot->state != SLOT_LOADING;
+    return slot->state != SLOT_LOADING && !slot->asleep;
 }
 
 const char *slot_state_name(enum slot_state state);
@@ -424,6 +481,9 @@ uint32_t sweep_reclaim(struct shard *shard, struct shard_slot *slot, uint32_t bu
 /* --- shard_admin.c ------------------------------------------------------------------------- */
 
 void admin_request(struct shard *shard, const struct shard_event *event);
+/* Of a key that has been read. */
+void admin_answer(struct shard *shard, struct shard_slot *slot, uint64_t hash,
+                  const struct shard_event *event);
 void admin_emit(struct shard *shard);
 void admin_assign_stored(struct shard *shard, uint32_t op_id, enum shard_stored_status status);
 void admin_store_lost(struct shard *shard);

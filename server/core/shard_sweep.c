@@ -49,6 +49,8 @@ static bool sweep_visit(void *ctx, uint32_t *ref) {
     } else if (resident->term != TERM_NONE &&
                term_set_at(&shard->terms, resident->term)->outdated) {
         sweep_convert(sweep, ref);
+    } else if (shard->shedding) {
+        return !hibernate_visit(shard, sweep->slot, *ref);
     }
     return true;
 }
@@ -57,7 +59,7 @@ static uint64_t sweep_interval(const struct shard *shard) {
     /* Tables are half to almost full. */
     uint64_t positions = 2 * shard->counters.buckets + shard->options.slot_count;
     uint64_t steps = positions / SHARD_SWEEP_ENTRIES + 1;
-    uint64_t interval_ns = SWEEP_ROUND_NS / steps;
+    uint64_t interval_ns = shard->shedding ? 0 : SWEEP_ROUND_NS / steps;
     return interval_ns < SHARD_SWEEP_INTERVAL_NS ? SHARD_SWEEP_INTERVAL_NS : interval_ns;
 }
 
@@ -65,6 +67,7 @@ void sweep_step(struct shard *shard) {
     if (shard->stopping || shard->now_ns < shard->sweep_at_ns) {
         return;
     }
+    hibernate_look(shard);
     int64_t budget = shard->counters.buckets > 0 ? SHARD_SWEEP_ENTRIES : 0;
     uint32_t slots_passed = 0;
     while (budget > 0 && slots_passed <= shard->options.slot_count) {
@@ -79,6 +82,7 @@ void sweep_step(struct shard *shard) {
             struct sweep sweep = {.shard = shard, .slot = slot};
             budget -= table_scan(&slot->buckets, &shard->arena, &shard->sweep_cursor, SWEEP_STRETCH,
                                  sweep_visit, &sweep);
+            table_trim(&slot->buckets, &shard->arena);
         } else {
             shard->sweep_cursor = 0;
             budget--;
@@ -92,10 +96,11 @@ void sweep_step(struct shard *shard) {
 }
 
 static void leftovers_seek(struct shard *shard, struct shard_slot *slot) {
-    if (slot->state != SLOT_SERVING && slot->state != SLOT_SEALED) {
-        return; /* the others are being read, or not this shard's any more */
+    if ((slot->state != SLOT_SERVING && slot->state != SLOT_SEALED) || slot->asleep) {
+        return; /* the others are being read, are surveyed, or not this shard's any more */
     }
     slot->leftovers = true;
+    slot->survey_due = false;
     slot->cursor = 0;
     if (slot->state == SLOT_SERVING && !slot->streaming) {
         slot_queue_push(&shard->rereading, shard_slot_at(shard, slot));

@@ -85,7 +85,8 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
     }
     struct change change = {0};
     if (ref != 0) {
-        const struct resident *resident = resident_at(&shard->arena, ref);
+        struct resident *resident = resident_at(&shard->arena, ref);
+        resident->used = 1;
         if ((resident->state & RESIDENT_UNREADABLE) != 0) {
             return resident_unreadable_reason(resident);
         }

@@ -206,11 +206,18 @@ void table_remove(struct table *table, struct arena *arena, uint32_t tag, uint32
     assert(entry != NULL);
     ring_erase(ring, (uint32_t)(entry - ring.part->entries));
     table->count--;
+    table_advance(table, arena);
+    table_trim(table, arena);
+}
+
+void table_trim(struct table *table, struct arena *arena) {
+    if (table->now.entries == NULL) {
+        return;
+    }
     if (table->count == 0) {
         table_fini(table, arena);
         return;
     }
-    table_advance(table, arena);
     if (table->count < part_size(&table->now) / 4 && table->old.entries == NULL &&
         table->now.bits > TABLE_BITS_MIN) {
         /* Without memory it stays as large as it is. */

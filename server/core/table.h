@@ -82,6 +82,9 @@ bool table_insert(struct table *table, struct arena *arena, uint32_t tag, uint32
 void table_remove(struct table *table, struct arena *arena, uint32_t tag, uint32_t ref);
 void table_replace(struct table *table, uint32_t tag, uint32_t ref, uint32_t replacement);
 
+/* After a scan that has removed entries: begins to shrink a table that has become too large. */
+void table_trim(struct table *table, struct arena *arena);
+
 /* Visits the entries of the next stretch of tag space, about `positions` long, from *cursor (0 at
  * first), and moves *cursor on; it is 0 again when the pass is complete. Brings a resize on by as
  * many positions before. Returns the positions looked at, at least 1. */

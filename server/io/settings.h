@@ -11,6 +11,9 @@
 /* Shards of one node. Arbitrary, but safe: more than the cores of any machine we know. */
 #define NODE_SHARDS_MAX 256
 
+/* Buckets that may be asked to stay in a shard's memory: more than its 32 GiB could hold. */
+#define RESIDENT_BUCKETS_MAX UINT32_MAX
+
 struct node_settings {
     const char *node_id;
     const char *redis;
@@ -30,7 +33,8 @@ struct node_settings {
     uint64_t snapshot_interval_ns;
     uint64_t lease_ttl_ns;
     uint64_t shard_memory_bytes_max;
-    bool huge_pages; /* for the buckets, where the system gives them */
+    uint64_t resident_buckets_max; /* of a shard; 0: as many as memory holds */
+    bool huge_pages;               /* for the buckets, where the system gives them */
     uint64_t stop_timeout_ns;
     uint64_t weight;          /* of this node when it joins: parts of an even share */
     bool failover;            /* take over the slots of nodes without a lease */

@@ -174,6 +174,7 @@ static bool shard_reserve(struct shard_loop *loop) {
     struct shard_options options = {.slot_count = loop->state->map.slot_count,
                                     .snapshot_interval_ns = loop->settings->snapshot_interval_ns,
                                     .memory_bytes_max = loop->settings->shard_memory_bytes_max,
+                                    .resident_max = (uint32_t)loop->settings->resident_buckets_max,
                                     .memory = memory_map()};
     if (loop->settings->huge_pages && loop->huge == NULL) {
         loop->huge = memory_huge_create(options.memory_bytes_max);

@@ -269,12 +269,18 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
         on_reply = store_on_page;
         break;
     case SHARD_OP_FETCH:
+        on_reply = store_on_key;
+        if (op->record_only) {
+            count = text_add(store, 0, "HGET");
+            count = text_add(store, count, data_key);
+            count = word_add(store, count, op->key.data, op->key.size);
+            break;
+        }
         store_key_keys(store->prefix, op->slot, second_key);
         count = script_begin(store, 3, "2");
         count = text_add(store, count, data_key);
         count = text_add(store, count, second_key);
         count = word_add(store, count, op->key.data, op->key.size);
-        on_reply = store_on_key;
         break;
     case SHARD_OP_WRITE:
         count = write_command(store, op, fence_key, data_key, number, numbers);

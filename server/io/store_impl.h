@@ -250,7 +250,7 @@ void store_gather_fail(struct store *store);
 /* A page of HSCAN: [cursor, [field, value, ...]]. */
 void store_on_page(void *ctx, redisReply *reply);
 
-/* A key's record and assignment: [bytes or nil, bytes or nil]. */
+/* A key's record and assignment, [bytes or nil, bytes or nil]; or its record alone. */
 void store_on_key(void *ctx, redisReply *reply);
 
 /* --- store_link.c -------------------------------------------------------------------------- */

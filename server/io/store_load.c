@@ -41,6 +41,12 @@ void store_on_key(void *ctx, redisReply *reply) {
         store_scripts_load(call->server);
     } else if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
         store_log_refused(call->store, call, reply->str);
+    } else if (reply != NULL && value_valid(reply)) {
+        pairs[0] = (struct shard_stored_pair){.value = value_of(reply)};
+        pairs[1] = (struct shard_stored_pair){0};
+        event.stored.status = SHARD_STORED_OK;
+        event.stored.pairs = pairs;
+        event.stored.pair_count = 2;
     } else if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
                value_valid(reply->element[0]) && value_valid(reply->element[1])) {
         pairs[0] = (struct shard_stored_pair){.value = value_of(reply->element[0])};

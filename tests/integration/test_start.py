@@ -82,7 +82,7 @@ class OptionsTest(unittest.TestCase):
         self.assertEqual(code, 0)
         for word in ("node-id", "redis", "redis-password-file", "shards", "listen", "control",
                      "advertise-host", "snapshot-interval", "lease-ttl", "key-prefix",
-                     "shard-memory-max", "stop-timeout", "log-level", "log-json", "config"):
+                     "shard-memory-max", "resident-buckets-max", "stop-timeout", "log-level", "log-json", "config"):
             self.assertIn("--" + word, out)
         code, out = run("sluice-router", "--help")
         self.assertEqual(code, 0)

@@ -6,11 +6,13 @@
  *   - after a crash in fair weather nothing is lost that is older than the snapshot interval;
  *   - a slot given away, and a shard stopped, has lost nothing;
  *   - in the end everything has refilled: no bucket, no record, no memory is left.
+ * In every other run memory may hold a few buckets only, and the others come back from the store.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/core/shard_state.h"
 #include "tests/model/model.h"
 #include "tests/model/shard_oracle.h"
 #include "tests/unit/shard_fixture.h"
@@ -18,8 +20,14 @@
 #define SLOTS 4
 #define INTERVAL (100 * MS)
 
+/* Buckets that a run's memory may hold, if it is one of those; and how long what is to leave it has
+ * been in the store, which loses no more than that. */
+#define RESIDENT_MAX 12
+#define SETTLE_MS 500
+
 static struct fixture fixture;
 static struct oracle oracle;
+static bool hibernates;
 
 /* Since when the store has answered everything at once; UINT64_MAX: it does not. */
 static uint64_t fair_since_ns;
@@ -28,17 +36,20 @@ static bool crashing;         /* what is loaded may lack the last interval */
 static bool complete[SLOTS];  /* the slot was given away and nothing may lack */
 static struct stored *backup; /* the store as it was a while ago */
 static uint32_t backup_count;
+static uint64_t backup_ns, gained_ns; /* when it was made; when a slot was gained last */
 
 static struct pending {
     uint64_t token;
     struct oracle_key *key;
     int32_t plan;
     bool is_assign;
+    bool asks;       /* a reset that waits for its key to be read */
+    uint64_t serial; /* of all that have asked */
 } pending[SHARD_ADMIN_PENDING_MAX];
 static uint32_t pending_count;
 
 static uint64_t counted_takes, counted_granted, counted_loads, counted_crashes;
-static uint64_t counted_asked;
+static uint64_t counted_asked, counted_hibernations;
 
 enum { PLANT_REFUSED_WRITES, PLANT_LOST_WRITE, PLANT_LOST_DELETE, PLANT_LATE_WRITE };
 static const char *const plants[] = {"refused-writes", "lost-write", "lost-delete", "late-write",
@@ -113,9 +124,13 @@ static void write_acknowledged(const struct held_op *op) {
 /* Keys are loaded once in a slot's life: on demand, or when its pages are begun. */
 static bool key_known[ORACLE_KEYS];
 
+/* The one that the step to come brings. */
+static struct oracle_key *fetched;
+
 static bool on_apply(struct fixture *f, const struct held_op *op) {
     uint16_t slot_at = op->slot.index;
     if (op->kind == SHARD_OP_RAISE_FENCE && op->fence == 0) {
+        gained_ns = fixture.now_ns;
         for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
             key_known[i] =
                 key_known[i] && fixture_slot(&fixture, oracle.keys[i].text).index != slot_at;
@@ -127,6 +142,7 @@ static bool on_apply(struct fixture *f, const struct held_op *op) {
             key_known[key - oracle.keys] = true;
             key_loaded(key, slot_at);
         }
+        fetched = key;
     } else if (op->kind == SHARD_OP_LOAD_KEYS && op->cursor == 0) {
         for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
             if (fixture_slot(&fixture, oracle.keys[i].text).index == slot_at && !key_known[i]) {
@@ -147,8 +163,9 @@ static bool on_apply(struct fixture *f, const struct held_op *op) {
 
 /* --- answers of the shard ------------------------------------------------------------------ */
 
-static void replies_check(void) {
-    while (fixture.reply_count > 0) {
+/* All replies but the newest `keep`. */
+static void replies_take(uint32_t keep) {
+    while (fixture.reply_count > keep) {
         struct shard_admin_reply reply = fixture_reply(&fixture);
         uint32_t at = 0;
         while (at < pending_count && pending[at].token != reply.token) {
@@ -163,6 +180,10 @@ static void replies_check(void) {
         pending_count--;
         pending[at] = pending[pending_count];
     }
+}
+
+static void replies_check(void) {
+    replies_take(0);
 }
 
 static bool owned(const struct oracle_key *key) {
@@ -214,10 +235,30 @@ static struct asked {
     enum verb verb;
     uint64_t cost;
     struct plan_choice choice;
+    uint64_t serial;
 } asked[ASKED_MAX];
 static uint32_t asked_next;
+static uint64_t asked_serial;
+
+/* Resets of the key that has been read, those that asked before that one: they come in turn. */
+static void resets_happen(struct oracle_key *key, uint64_t before) {
+    for (uint32_t i = 0; i < pending_count; i++) {
+        if (pending[i].asks && pending[i].key == key && pending[i].serial < before) {
+            pending[i].asks = false;
+            oracle_reset(key, fixture.now_ns);
+        }
+    }
+}
+
+/* The owner has said that it does not decide for now. That it does in the end, the fair weather
+ * shows. */
+static bool undecided(const struct oracle_key *key, enum reason reason) {
+    return owned(key) ? reason == REASON_LOADING || (hibernates && reason == REASON_ASLEEP)
+                      : reason == REASON_NOT_OWNER;
+}
 
 static void on_update(struct fixture *f, const struct shard_update *update) {
+    replies_take(update->admin_reply_count); /* of earlier steps: plans may be assigned now */
     for (uint32_t i = 0; i < update->release_count; i++) {
         struct asked *of = &asked[update->releases[i].token];
         const struct take_result *result = update->releases[i].result;
@@ -225,14 +266,18 @@ static void on_update(struct fixture *f, const struct shard_update *update) {
             model_fail("a take was answered twice");
         }
         of->waits = false;
-        if (result == NULL ||
-            result->reason == (owned(of->key) ? REASON_LOADING : REASON_NOT_OWNER)) {
+        if (result == NULL || undecided(of->key, result->reason)) {
             continue;
         }
+        resets_happen(of->key, of->serial);
         struct take_result expected =
             oracle_take(&oracle, of->key, of->verb, of->cost, &of->choice, fixture.now_ns);
         result_check(of->key, result, &expected);
         counted_asked++;
+    }
+    if (fetched != NULL) {
+        resets_happen(fetched, UINT64_MAX);
+        fetched = NULL;
     }
 }
 
@@ -272,10 +317,12 @@ static void takes_happen(void) {
         struct oracle_key *key = oracle_find(&oracle, items[i].take.key);
         if (held[i]) {
             asked[items[i].token].waits = true;
+            asked_serial++;
+            asked[items[i].token].serial = asked_serial;
             continue;
         }
-        if (results[i].reason == (owned(key) ? REASON_LOADING : REASON_NOT_OWNER)) {
-            continue; /* that it is served in the end, the fair weather shows */
+        if (undecided(key, results[i].reason)) {
+            continue;
         }
         struct take_result expected =
             oracle_take(&oracle, key, items[i].verb, items[i].take.cost_tokens, &items[i].take.plan,
@@ -304,14 +351,18 @@ static void admin_happens(void) {
     }
     bool is_assign = model_chance(60);
     int32_t plan = (int32_t)model_below(ORACLE_PLANS + 1) - 1;
-    pending[pending_count] = (struct pending){fixture.token + 1, key, plan, is_assign};
+    asked_serial++;
+    pending[pending_count] =
+        (struct pending){fixture.token + 1, key, plan, is_assign, false, asked_serial};
     pending_count++;
+    uint32_t askers = fixture.shard->admin_askers;
     bool hold = fixture.hold;
     fixture.hold = true;
     fixture_admin(&fixture, is_assign ? SHARD_ADMIN_ASSIGN : SHARD_ADMIN_RESET, key->text,
                   is_assign && plan >= 0 ? oracle_plan_names[plan] : NULL);
     bool refused = fixture.reply_count > 0 && fixture.replies[0].reason != REASON_NONE;
-    if (!is_assign && !refused) {
+    pending[pending_count - 1].asks = fixture.shard->admin_askers > askers;
+    if (!is_assign && !refused && !pending[pending_count - 1].asks) {
         oracle_reset(key, fixture.now_ns); /* at once in memory, answered when it is stored */
     }
     replies_check();
@@ -388,7 +439,9 @@ static void plan_goes_or_comes(void) {
 }
 
 static void plans_change(void) {
-    if (model_chance(30)) {
+    /* A bucket that was away meanwhile comes back like one that is loaded: its limits are unknown.
+     * Which were, nobody can tell here. */
+    if (!hibernates && model_chance(30)) {
         plan_goes_or_comes();
         return;
     }
@@ -426,6 +479,7 @@ static void shard_crashes(void) {
         asked[i].waits = false;
     }
     counted_crashes++;
+    counted_hibernations += shard_counters(fixture.shard)->hibernations;
     fixture_crash(&fixture);
     crashing = false;
     replies_check();
@@ -434,6 +488,7 @@ static void shard_crashes(void) {
 static void backup_make(void) {
     free(backup);
     backup_count = fixture.record_count;
+    backup_ns = fixture.now_ns;
     backup = malloc((backup_count + 1) * sizeof backup[0]);
     if (backup_count > 0) {
         memcpy(backup, fixture.records, backup_count * sizeof backup[0]);
@@ -444,6 +499,12 @@ static void backup_make(void) {
  * were a while ago. What had been deleted stays so here: a bucket that is not in memory any more
  * cannot be written again. Assignments stay, too: they are written only when they are made. */
 static void store_loses_its_tail(void) {
+    /* What an owner has not read in, it cannot write again: what its predecessor wrote last is lost
+     * with both of them. */
+    if (hibernates && (fixture.now_ns - backup_ns > SETTLE_MS * MS || gained_ns >= backup_ns)) {
+        backup_make();
+        return;
+    }
     fixture_store(&fixture, false, false);
     for (uint32_t i = fixture.record_count; i > 0 && backup != NULL; i--) {
         struct stored *stored = &fixture.records[i - 1];
@@ -534,7 +595,7 @@ static void step(void) {
         shard_crashes();
     } else if (what == 953) {
         stop_and_start();
-    } else if (what == 954) {
+    } else if (what == 954 || (hibernates && what < 965)) {
         backup_make();
     } else if (!fair_phase) {
         foul_step();
@@ -544,6 +605,7 @@ static void step(void) {
 
 static void everything_refills(void) {
     weather_turns_fair();
+    fixture.on_update = NULL; /* replies are not of interest any more */
     for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
         fixture_admin(&fixture, SHARD_ADMIN_ASSIGN, oracle.keys[i].text, NULL);
     }
@@ -572,8 +634,11 @@ static uint64_t interval_of_shard(void) {
 int main(int argc, char **argv) {
     struct model_arguments arguments = model_arguments(argc, argv, 300000, plants);
     plant = arguments.plant;
+    hibernates = arguments.seed % 2 == 0;
     struct fixture_options options = {.slot_count = SLOTS,
-                                      .snapshot_interval_ns = interval_of_shard()};
+                                      .snapshot_interval_ns = interval_of_shard(),
+                                      .resident_max = hibernates ? RESIDENT_MAX : 0,
+                                      .settle_ms = SETTLE_MS};
     fixture_open_bare(&fixture, &options);
     fixture.apply = on_apply;
     fixture.on_update = on_update;
@@ -593,7 +658,9 @@ int main(int argc, char **argv) {
     oracle_fini(&oracle);
     free(backup);
     printf("%" PRIu64 " takes, %" PRIu64 " granted, %" PRIu64 " crashes, %" PRIu64
-           " keys loaded, %" PRIu64 " takes waited for one: no difference\n",
-           counted_takes, counted_granted, counted_crashes, counted_loads, counted_asked);
+           " keys loaded, %" PRIu64 " takes waited for one, %" PRIu64
+           " buckets left memory: no difference\n",
+           counted_takes, counted_granted, counted_crashes, counted_loads, counted_asked,
+           counted_hibernations);
     return 0;
 }

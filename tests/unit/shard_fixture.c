@@ -417,6 +417,8 @@ void fixture_open_bare(struct fixture *fixture, const struct fixture_options *op
     fixture->options = (struct shard_options){
         .slot_count = chosen.slot_count != 0 ? chosen.slot_count : 4,
         .mark_count = chosen.mark_count,
+        .resident_max = chosen.resident_max,
+        .settle_ms = chosen.settle_ms,
         .snapshot_interval_ns =
             chosen.snapshot_interval_ns != 0 ? chosen.snapshot_interval_ns : 100 * MS,
         .memory_bytes_max = chosen.memory_bytes_max != 0 ? chosen.memory_bytes_max : 64u << 20,

@@ -60,6 +60,8 @@ struct fixture_options {
     uint64_t memory_bytes_max;     /* 0: 64 MiB */
     uint64_t snapshot_interval_ns; /* 0: 100 ms */
     uint32_t mark_count;           /* 0: the default */
+    uint32_t resident_max;         /* 0: no bound */
+    uint32_t settle_ms;            /* 0: the default */
 };
 
 struct fixture {
