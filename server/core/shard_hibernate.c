@@ -14,7 +14,7 @@
  * written under limits of former times, which it writes anew: a plan's history is finite. A round
  * that meets no record of a key that is not in memory wakes the slot.
  */
-#include "server/core/bucket.h"
+#include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
 /* --- dropping ------------------------------------------------------------------------------ */

@@ -3,14 +3,14 @@
 set(dir "${CMAKE_CURRENT_LIST_DIR}")
 sluice_test(model_bucket SOURCES ${dir}/model_bucket.c ${dir}/model.c LINK sluice_server_core)
 sluice_test(model_shard
-    SOURCES ${dir}/model_shard.c ${dir}/model.c ${dir}/shard_oracle.c
+    SOURCES ${dir}/model_shard.c ${dir}/model.c ${dir}/shard_oracle.c ${dir}/store_backup.c
             ${dir}/../unit/shard_fixture.c
     LINK sluice_server_core)
 foreach(fault floor-refill refused-writes ceil-tolerance floor-tolerance half-charged)
     add_test(NAME model_bucket_finds_${fault} COMMAND test_model_bucket --plant ${fault})
     set_tests_properties(model_bucket_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
 endforeach()
-foreach(fault refused-writes lost-write lost-delete late-write)
+foreach(fault refused-writes lost-write lost-delete late-write lost-asleep)
     add_test(NAME model_shard_finds_${fault} COMMAND test_model_shard --plant ${fault})
     set_tests_properties(model_shard_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
 endforeach()

@@ -15,6 +15,7 @@
 #include "server/core/shard_state.h"
 #include "tests/model/model.h"
 #include "tests/model/shard_oracle.h"
+#include "tests/model/store_backup.h"
 #include "tests/unit/shard_fixture.h"
 
 #define SLOTS 4
@@ -32,11 +33,10 @@ static bool hibernates;
 /* Since when the store has answered everything at once; UINT64_MAX: it does not. */
 static uint64_t fair_since_ns;
 static bool fair_phase;
-static bool crashing;         /* what is loaded may lack the last interval */
-static bool complete[SLOTS];  /* the slot was given away and nothing may lack */
-static struct stored *backup; /* the store as it was a while ago */
-static uint32_t backup_count;
-static uint64_t backup_ns, gained_ns; /* when it was made; when a slot was gained last */
+static bool crashing;              /* what is loaded may lack the last interval */
+static bool complete[SLOTS];       /* the slot was given away and nothing may lack */
+static struct store_backup backup; /* the store as it was a while ago */
+static uint64_t gained_ns;         /* when a slot was gained last */
 
 static struct pending {
     uint64_t token;
@@ -51,9 +51,15 @@ static uint32_t pending_count;
 static uint64_t counted_takes, counted_granted, counted_loads, counted_crashes;
 static uint64_t counted_asked, counted_hibernations;
 
-enum { PLANT_REFUSED_WRITES, PLANT_LOST_WRITE, PLANT_LOST_DELETE, PLANT_LATE_WRITE };
-static const char *const plants[] = {"refused-writes", "lost-write", "lost-delete", "late-write",
-                                     NULL};
+enum {
+    PLANT_REFUSED_WRITES,
+    PLANT_LOST_WRITE,
+    PLANT_LOST_DELETE,
+    PLANT_LATE_WRITE,
+    PLANT_LOST_ASLEEP
+};
+static const char *const plants[] = {"refused-writes", "lost-write",  "lost-delete",
+                                     "late-write",     "lost-asleep", NULL};
 static int plant;
 
 /* --- what the store has -------------------------------------------------------------------- */
@@ -124,8 +130,7 @@ static void write_acknowledged(const struct held_op *op) {
 /* Keys are loaded once in a slot's life: on demand, or when its pages are begun. */
 static bool key_known[ORACLE_KEYS];
 
-/* The one that the step to come brings. */
-static struct oracle_key *fetched;
+static struct oracle_key *fetched; /* by the step to come */
 
 static bool on_apply(struct fixture *f, const struct held_op *op) {
     uint16_t slot_at = op->slot.index;
@@ -143,6 +148,9 @@ static bool on_apply(struct fixture *f, const struct held_op *op) {
             key_loaded(key, slot_at);
         }
         fetched = key;
+        if (plant == PLANT_LOST_ASLEEP && model_chance(5)) {
+            fixture_forget(&fixture, bytes_of_text(key->text)); /* dropped before it was written */
+        }
     } else if (op->kind == SHARD_OP_LOAD_KEYS && op->cursor == 0) {
         for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
             if (fixture_slot(&fixture, oracle.keys[i].text).index == slot_at && !key_known[i]) {
@@ -163,8 +171,7 @@ static bool on_apply(struct fixture *f, const struct held_op *op) {
 
 /* --- answers of the shard ------------------------------------------------------------------ */
 
-/* All replies but the newest `keep`. */
-static void replies_take(uint32_t keep) {
+static void replies_take(uint32_t keep) { /* all but the newest */
     while (fixture.reply_count > keep) {
         struct shard_admin_reply reply = fixture_reply(&fixture);
         uint32_t at = 0;
@@ -191,41 +198,7 @@ static bool owned(const struct oracle_key *key) {
     return (fixture.owned[slot / 8] >> (slot % 8) & 1) != 0;
 }
 
-static void result_check(const struct oracle_key *key, const struct take_result *got,
-                         const struct take_result *expected) {
-    if (got->code != expected->code || got->reason != expected->reason ||
-        got->allowed != expected->allowed || got->remaining_tokens != expected->remaining_tokens ||
-        got->limit_tokens != expected->limit_tokens ||
-        got->retry_after_us != expected->retry_after_us ||
-        got->reset_after_us != expected->reset_after_us) {
-        model_fail("key %s: got reason %d allowed %d remaining %" PRIu64 " retry %" PRId64
-                   " reset %" PRIu64 ", expected %d %d %" PRIu64 " %" PRId64 " %" PRIu64,
-                   key->text, got->reason, got->allowed, got->remaining_tokens, got->retry_after_us,
-                   got->reset_after_us, expected->reason, expected->allowed,
-                   expected->remaining_tokens, expected->retry_after_us, expected->reset_after_us);
-    }
-}
-
 /* --- what happens -------------------------------------------------------------------------- */
-
-static struct oracle_key *random_key(void) {
-    /* Some keys are busier than others. */
-    return &oracle.keys[model_chance(50) ? model_below(6) : model_below(ORACLE_KEYS)];
-}
-
-static struct plan_choice random_choice(void) {
-    static const struct limit limits[] = {{7, SECOND, 9}, {1, SECOND, 3}, {100, 60 * SECOND, 100}};
-    struct plan_choice choice = {.kind = PLAN_CHOICE_DEFAULT};
-    uint64_t kind = model_below(10);
-    if (kind < 3) {
-        choice.kind = PLAN_CHOICE_NAMED;
-        choice.name = bytes_of_text(oracle_plan_names[model_below(ORACLE_PLANS)]);
-    } else if (kind == 3) {
-        choice.kind = PLAN_CHOICE_INLINE;
-        choice.limit = limits[model_below(3)];
-    }
-    return choice;
-}
 
 /* Takes that wait for their key to be read, by token. */
 #define ASKED_MAX 4096
@@ -272,7 +245,7 @@ static void on_update(struct fixture *f, const struct shard_update *update) {
         resets_happen(of->key, of->serial);
         struct take_result expected =
             oracle_take(&oracle, of->key, of->verb, of->cost, &of->choice, fixture.now_ns);
-        result_check(of->key, result, &expected);
+        oracle_check(of->key, result, &expected);
         counted_asked++;
     }
     if (fetched != NULL) {
@@ -292,9 +265,9 @@ static void takes_happen(void) {
         items[i] = (struct shard_item){.verb = verb == 0   ? VERB_PEEK
                                                : verb == 1 ? VERB_REFUND
                                                            : VERB_TAKE};
-        items[i].take.key = bytes_of_text(random_key()->text);
+        items[i].take.key = bytes_of_text(oracle_key(&oracle)->text);
         items[i].take.cost_tokens = model_chance(5) ? model_below(200) : model_below(6);
-        items[i].take.plan = random_choice();
+        items[i].take.plan = oracle_choice();
         while (asked[asked_next].waits) {
             asked_next = (asked_next + 1) % ASKED_MAX;
         }
@@ -327,7 +300,7 @@ static void takes_happen(void) {
         struct take_result expected =
             oracle_take(&oracle, key, items[i].verb, items[i].take.cost_tokens, &items[i].take.plan,
                         fixture.now_ns);
-        result_check(key, &results[i], &expected);
+        oracle_check(key, &results[i], &expected);
         counted_takes++;
         counted_granted += expected.allowed;
         if (plant == PLANT_REFUSED_WRITES && !expected.allowed) {
@@ -345,7 +318,7 @@ static void time_passes(uint64_t ns) {
 }
 
 static void admin_happens(void) {
-    struct oracle_key *key = random_key();
+    struct oracle_key *key = oracle_key(&oracle);
     if (pending_count == SHARD_ADMIN_PENDING_MAX) {
         return;
     }
@@ -370,20 +343,6 @@ static void admin_happens(void) {
     if (!hold) {
         fixture_answer_all(&fixture);
     }
-}
-
-static void plans_tell(void) {
-    struct fixture_plan plans[ORACLE_PLANS];
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < ORACLE_PLANS; i++) {
-        if (oracle.plan_there[i]) {
-            plans[count].name = oracle_plan_names[i];
-            plans[count].limit_count = oracle.plans[i].limit_count;
-            memcpy(plans[count].limits, oracle.plans[i].limits, sizeof plans[count].limits);
-            count++;
-        }
-    }
-    fixture_plans(&fixture, plans, count);
 }
 
 static void store_is_calm(void) {
@@ -429,7 +388,7 @@ static void plan_goes_or_comes(void) {
     bool *there = &oracle.plan_there[ORACLE_PLANS - 1];
     weather_turns_fair();
     *there = !*there;
-    plans_tell();
+    oracle_plans_tell(&oracle, &fixture);
     if (*there) {
         time_passes(3 * SECOND);
         for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
@@ -450,7 +409,7 @@ static void plans_change(void) {
     if (terms->limits[0].burst_tokens > 60) {
         terms->limits[0].burst_tokens = 2;
     }
-    plans_tell();
+    oracle_plans_tell(&oracle, &fixture);
 }
 
 static void ownership_changes(void) {
@@ -485,14 +444,8 @@ static void shard_crashes(void) {
     replies_check();
 }
 
-static void backup_make(void) {
-    free(backup);
-    backup_count = fixture.record_count;
-    backup_ns = fixture.now_ns;
-    backup = malloc((backup_count + 1) * sizeof backup[0]);
-    if (backup_count > 0) {
-        memcpy(backup, fixture.records, backup_count * sizeof backup[0]);
-    }
+static void record_gone(struct bytes key) {
+    oracle_find(&oracle, key)->tail_lost = true;
 }
 
 /* The store comes back as another process that has lost the end of its log: records are as they
@@ -501,32 +454,13 @@ static void backup_make(void) {
 static void store_loses_its_tail(void) {
     /* What an owner has not read in, it cannot write again: what its predecessor wrote last is lost
      * with both of them. */
-    if (hibernates && (fixture.now_ns - backup_ns > SETTLE_MS * MS || gained_ns >= backup_ns)) {
-        backup_make();
+    if (hibernates &&
+        (fixture.now_ns - backup.made_ns > SETTLE_MS * MS || gained_ns >= backup.made_ns)) {
+        store_backup_make(&backup, &fixture);
         return;
     }
     fixture_store(&fixture, false, false);
-    for (uint32_t i = fixture.record_count; i > 0 && backup != NULL; i--) {
-        struct stored *stored = &fixture.records[i - 1];
-        const struct stored *before = NULL;
-        for (uint32_t k = 0; k < backup_count; k++) {
-            if (backup[k].is_assignment == stored->is_assignment &&
-                bytes_equal(bytes_of(backup[k].key, backup[k].key_size),
-                            bytes_of(stored->key, stored->key_size))) {
-                before = &backup[k];
-            }
-        }
-        if (stored->is_assignment) {
-            continue;
-        }
-        oracle_find(&oracle, bytes_of(stored->key, stored->key_size))->tail_lost = true;
-        if (before != NULL) {
-            *stored = *before;
-        } else {
-            fixture.record_count--;
-            *stored = fixture.records[fixture.record_count];
-        }
-    }
+    store_backup_return(&backup, &fixture, record_gone);
     fair_since_ns = UINT64_MAX;
     fixture_store(&fixture, true, true);
 }
@@ -596,7 +530,7 @@ static void step(void) {
     } else if (what == 953) {
         stop_and_start();
     } else if (what == 954 || (hibernates && what < 965)) {
-        backup_make();
+        store_backup_make(&backup, &fixture);
     } else if (!fair_phase) {
         foul_step();
     }
@@ -634,7 +568,7 @@ static uint64_t interval_of_shard(void) {
 int main(int argc, char **argv) {
     struct model_arguments arguments = model_arguments(argc, argv, 300000, plants);
     plant = arguments.plant;
-    hibernates = arguments.seed % 2 == 0;
+    hibernates = plant == PLANT_LOST_ASLEEP || arguments.seed % 2 == 0;
     struct fixture_options options = {.slot_count = SLOTS,
                                       .snapshot_interval_ns = interval_of_shard(),
                                       .resident_max = hibernates ? RESIDENT_MAX : 0,
@@ -643,7 +577,7 @@ int main(int argc, char **argv) {
     fixture.apply = on_apply;
     fixture.on_update = on_update;
     oracle_init(&oracle);
-    plans_tell();
+    oracle_plans_tell(&oracle, &fixture);
     fixture_store(&fixture, true, false);
     fixture_own_all(&fixture);
     for (model_step = 0; model_step < arguments.steps; model_step++) {
@@ -656,7 +590,7 @@ int main(int argc, char **argv) {
     everything_refills();
     fixture_close(&fixture);
     oracle_fini(&oracle);
-    free(backup);
+    store_backup_free(&backup);
     printf("%" PRIu64 " takes, %" PRIu64 " granted, %" PRIu64 " crashes, %" PRIu64
            " keys loaded, %" PRIu64 " takes waited for one, %" PRIu64
            " buckets left memory: no difference\n",

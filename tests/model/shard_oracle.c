@@ -1,9 +1,11 @@
 #include "tests/model/shard_oracle.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "proto/bucket.h"
+#include "tests/model/model.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -196,4 +198,52 @@ void oracle_load(struct oracle *oracle, struct oracle_key *key, const struct rec
         }
     }
     state_add(key, &state);
+}
+
+void oracle_check(const struct oracle_key *key, const struct take_result *got,
+                  const struct take_result *expected) {
+    if (got->code != expected->code || got->reason != expected->reason ||
+        got->allowed != expected->allowed || got->remaining_tokens != expected->remaining_tokens ||
+        got->limit_tokens != expected->limit_tokens ||
+        got->retry_after_us != expected->retry_after_us ||
+        got->reset_after_us != expected->reset_after_us) {
+        model_fail("key %s: got reason %d allowed %d remaining %" PRIu64 " retry %" PRId64
+                   " reset %" PRIu64 ", expected %d %d %" PRIu64 " %" PRId64 " %" PRIu64,
+                   key->text, got->reason, got->allowed, got->remaining_tokens, got->retry_after_us,
+                   got->reset_after_us, expected->reason, expected->allowed,
+                   expected->remaining_tokens, expected->retry_after_us, expected->reset_after_us);
+    }
+}
+
+struct plan_choice oracle_choice(void) {
+    static const struct limit limits[] = {{7, SECOND, 9}, {1, SECOND, 3}, {100, 60 * SECOND, 100}};
+    struct plan_choice choice = {.kind = PLAN_CHOICE_DEFAULT};
+    uint64_t kind = model_below(10);
+    if (kind < 3) {
+        choice.kind = PLAN_CHOICE_NAMED;
+        choice.name = bytes_of_text(oracle_plan_names[model_below(ORACLE_PLANS)]);
+    } else if (kind == 3) {
+        choice.kind = PLAN_CHOICE_INLINE;
+        choice.limit = limits[model_below(3)];
+    }
+    return choice;
+}
+
+struct oracle_key *oracle_key(struct oracle *oracle) {
+    /* Some keys are busier than others. */
+    return &oracle->keys[model_chance(50) ? model_below(6) : model_below(ORACLE_KEYS)];
+}
+
+void oracle_plans_tell(const struct oracle *oracle, struct fixture *fixture) {
+    struct fixture_plan plans[ORACLE_PLANS];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < ORACLE_PLANS; i++) {
+        if (oracle->plan_there[i]) {
+            plans[count].name = oracle_plan_names[i];
+            plans[count].limit_count = oracle->plans[i].limit_count;
+            memcpy(plans[count].limits, oracle->plans[i].limits, sizeof plans[count].limits);
+            count++;
+        }
+    }
+    fixture_plans(fixture, plans, count);
 }

@@ -10,6 +10,7 @@
 
 #include "proto/record.h"
 #include "proto/take.h"
+#include "tests/unit/shard_fixture.h"
 
 #define ORACLE_KEYS 48
 #define ORACLE_PLANS 3 /* the last one is taken away and put back */
@@ -50,6 +51,19 @@ struct oracle_state *oracle_now(struct oracle_key *key);
 /* The result that the shard should give; the oracle's state changes likewise. */
 struct take_result oracle_take(struct oracle *oracle, struct oracle_key *key, enum verb verb,
                                uint64_t cost, const struct plan_choice *choice, uint64_t now_ns);
+/* Fails if they differ. */
+void oracle_check(const struct oracle_key *key, const struct take_result *got,
+                  const struct take_result *expected);
+
+/* Any key; some are busier than others. */
+struct oracle_key *oracle_key(struct oracle *oracle);
+
+/* Tells the shard of the plans that are there. */
+void oracle_plans_tell(const struct oracle *oracle, struct fixture *fixture);
+
+/* Any plan of the oracle's, the key's own, or an inline limit. */
+struct plan_choice oracle_choice(void);
+
 void oracle_reset(struct oracle_key *key, uint64_t now_ns);
 
 /* The newest state that a record (NULL: none) can be of, or -1. A full one is like none. */

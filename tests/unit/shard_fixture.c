@@ -85,6 +85,10 @@ static void store_remove(struct fixture *fixture, struct bytes key, bool is_assi
     }
 }
 
+void fixture_forget(struct fixture *fixture, struct bytes key) {
+    store_remove(fixture, key, false);
+}
+
 static void store_apply(struct fixture *fixture, const struct held_op *op) {
     if (op->kind == SHARD_OP_WRITE) {
         for (uint32_t i = 0; i < op->entry_count; i++) {

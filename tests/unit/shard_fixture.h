@@ -172,6 +172,8 @@ struct stored *fixture_stored(struct fixture *fixture, const char *key, bool is_
 struct stored *fixture_stored_bytes(struct fixture *fixture, struct bytes key, bool is_assignment);
 void fixture_put(struct fixture *fixture, struct bytes key, struct bytes value, bool is_assignment);
 void fixture_put_record(struct fixture *fixture, const char *key, const struct record *record);
+/* Takes the key's record away. */
+void fixture_forget(struct fixture *fixture, struct bytes key);
 uint32_t fixture_records(const struct fixture *fixture);
 
 #endif
