@@ -365,6 +365,9 @@ void slots_written(struct shard *shard, const struct shard_written writes[], uin
     for (uint32_t i = 0; i < count; i++) {
         assert(writes[i].slot.index < shard->options.slot_count);
         struct shard_slot *slot = &shard->slots[writes[i].slot.index];
+        if (writes[i].status == SHARD_STORED_OK) {
+            slot->heard_ms = shard_now_ms(shard);
+        }
         if (op_over(shard, slot, SHARD_OP_WRITE, writes[i].op_id)) {
             snapshot_stored(shard, slot, writes[i].op_id, writes[i].status);
         }

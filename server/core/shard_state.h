@@ -84,13 +84,12 @@ struct fetch {
 };
 
 struct asker {
-    bool is_admin; /* an operator's request, of which only token and admin_kind count */
-    uint8_t admin_kind;
     uint64_t token;
     uint64_t cost_tokens;
     struct limit limit;
     struct name plan;
-    uint8_t verb, plan_kind;
+    uint8_t verb, plan_kind, admin_kind;
+    bool is_admin; /* an operator's request: only token and admin_kind count */
     uint16_t next;
 };
 

@@ -101,6 +101,8 @@ void keys_decided(const struct check_decision *decision);
 void keys_granted_strictly(const struct check_decision *decision);
 void keys_given_back(const struct check_decision *decision);
 void keys_reset(struct bytes key);
+/* Limits have changed: buckets may be put under others and back again before the next decision. */
+void keys_converted(uint64_t now_ns);
 /* The slot is read anew by an owner; `whole`: nothing may have been forgotten. */
 void keys_reloaded(uint32_t slot, bool whole);
 void keys_end(void);
@@ -124,6 +126,17 @@ void asked_keep(const void *shard, const struct process *process, uint64_t token
 const struct check_asked *asked_take(const void *shard, const struct process *process,
                                      uint64_t token);
 uint32_t asked_now(void);
+
+/* Decisions of the step under way. */
+extern uint32_t decided_count;
+
+/* Resets that were made in this step, of keys that had to be read first, count from here on: those
+ * that came before decision `at` of it. */
+void reset_keys_look(uint32_t at);
+
+/* After a step: which buckets have left memory, and which slots have got theirs back. */
+void sleep_look(const struct shard *shard, const struct process *process,
+                const struct shard_update *update);
 
 /* The highest fence of a slot that was ever raised, when, and by whom. */
 uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by);
@@ -149,7 +162,8 @@ bool fence_is_raised_again(const struct process *process, uint32_t slot);
     X(EARLY, "early-release")         /* mark: held results go out at once */                      \
     X(KEPT, "kept-when-full")         /* absent: full buckets stay */                              \
     X(CLOCK_BACK, "clock-back")       /* clock: time steps back */                                 \
-    X(REPLAYED, "replayed-later")     /* refusal: what is read counts from when it is read */
+    X(REPLAYED, "replayed-later")     /* refusal: what is read counts from when it is read */      \
+    X(LOST_ASLEEP, "lost-asleep")     /* bound: what has left memory is not found again */
 
 enum plant {
 #define X(name, text) PLANT_##name,

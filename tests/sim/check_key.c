@@ -423,6 +423,16 @@ void keys_decided(const struct check_decision *decision) {
     model->strict = decision->strict;
 }
 
+/* Where buckets leave memory, all are looked at every few milliseconds. */
+void keys_converted(uint64_t now_ns) {
+    for (uint32_t i = 0; i < world.config.keys && config_has(&world.config, FEATURE_HIBERNATE);
+         i++) {
+        if (models[i].used) {
+            terms_change(&models[i], &models[i].terms, now_ns);
+        }
+    }
+}
+
 void keys_reset(struct bytes key) {
     struct key_model *model = model_find(key);
     memset(model->low, 0, sizeof model->low);

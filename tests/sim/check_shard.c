@@ -43,7 +43,7 @@ struct decided {
 static struct shard_seen *shards[SHARDS_OF_RUN_MAX];
 static uint32_t shard_count;
 static struct decided decided[TAKES_PER_REQUEST_MAX];
-static uint32_t decided_count;
+uint32_t decided_count;
 
 /* --- faults that are planted --------------------------------------------------------------- */
 
@@ -262,6 +262,7 @@ static void releases_look(const struct shard_seen *seen, const struct shard_upda
             held_released(seen->shard, seen->process, release);
         } else if (release->kind != SHARD_RELEASE_REASON && was_decided(release->result)) {
             assert(at < decided_count);
+            reset_keys_look(at);
             const struct decided *from = &decided[at++];
             if (release->result->code == CODE_OK) {
                 decision_look(seen, take, release->token, from,
@@ -379,6 +380,10 @@ static void event_spoil(struct shard_seen *seen, struct shard_event *event,
                (event->stored.op_kind == SHARD_OP_LOAD_BUCKETS ||
                 event->stored.op_kind == SHARD_OP_FETCH)) {
         page_spoil(event);
+    } else if (check_planted(PLANT_LOST_ASLEEP) && event->kind == SHARD_EVENT_STORED &&
+               event->stored.op_kind == SHARD_OP_FETCH) {
+        static const struct shard_stored_pair none[2];
+        event->stored.pairs = none;
     }
 }
 
@@ -395,12 +400,17 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
         stored_look(seen, &event);
     } else if (event.kind == SHARD_EVENT_WRITTEN) {
         written_look(&event);
-    } else if (event.kind == SHARD_EVENT_ADMIN && event.admin.kind == SHARD_ADMIN_RESET) {
+    } else if (event.kind == SHARD_EVENT_PLANS) {
+        keys_converted(event.now_ns);
+    }
+    uint32_t askers = shard->admin_askers;
+    __real_shard_step(shard, &event, update);
+    bool waits = shard->admin_askers > askers;
+    if (event.kind == SHARD_EVENT_ADMIN && event.admin.kind == SHARD_ADMIN_RESET && !waits) {
         sim_trace("%s resets %.*s", seen->process->name, (int)event.admin.key.size,
                   (const char *)event.admin.key.data);
         keys_reset(event.admin.key);
     }
-    __real_shard_step(shard, &event, update);
     const bool *held = update->held;
     if (check_planted(PLANT_EARLY)) {
         static const bool none[TAKES_PER_REQUEST_MAX];
@@ -411,12 +421,11 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
         if (update->ops[i].kind == SHARD_OP_RAISE_FENCE) {
             seen->raises_again[update->ops[i].slot.index] = update->ops[i].fence != 0;
             sim_cover_many(COVER_FENCE_AGAIN, update->ops[i].fence != 0);
-        } else if (update->ops[i].kind == SHARD_OP_LOAD_BUCKETS) {
-            sim_cover_many(COVER_REREAD,
-                           shard->slots[update->ops[i].slot.index].state == SLOT_SERVING);
         }
     }
     releases_look(seen, update);
+    reset_keys_look(UINT32_MAX);
+    sleep_look(shard, process_current(), update);
     if (event.kind == SHARD_EVENT_TAKES) {
         decisions_look(seen, &event, update, held);
     }
@@ -557,7 +566,7 @@ void checks_node_exit(struct process *process, int status) {
 }
 
 void checks_end(void) {
-    uint64_t serving = 0, buckets = 0;
+    uint64_t serving = 0, buckets = 0, asleep = 0;
     sim_cover_many(COVER_LEASE_EXPIRED, db_expired(store_db()));
     if (world.map_lost) {
         return;
@@ -566,6 +575,7 @@ void checks_end(void) {
         if (shards[i]->process->alive) {
             serving += shard_counters(shards[i]->shard)->slots_serving;
             buckets += shard_counters(shards[i]->shard)->buckets;
+            asleep += shard_counters(shards[i]->shard)->slots_asleep;
         }
     }
     if (serving != world.config.slots) {
@@ -581,6 +591,9 @@ void checks_end(void) {
     }
     if (buckets > 0) {
         sim_fail("absent", "%" PRIu64 " buckets are full, and still in memory", buckets);
+    }
+    if (asleep > 0) {
+        sim_fail("absent", "%" PRIu64 " slots sleep, and there is nothing to be read", asleep);
     }
     keys_end();
 }

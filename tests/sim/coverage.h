@@ -63,6 +63,10 @@
     X(TAKE_GRANTED, "take granted")                                                                \
     X(HELD, "result held until its mark is written")                                               \
     X(ASKED, "take waited for its key to be read")                                                 \
+    X(HIBERNATED, "bucket left memory")                                                            \
+    X(ASKED_ASLEEP, "take waited for a bucket that had left memory")                               \
+    X(SURVEYED, "page read of a slot that sleeps")                                                 \
+    X(WOKE, "slot that slept has all in memory again")                                             \
     X(RELEASED, "held result released")                                                            \
     X(GIVEN_BACK, "held result given back")                                                        \
     X(FENCE_AGAIN, "own fence raised again")                                                       \

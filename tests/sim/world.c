@@ -25,7 +25,7 @@ const char *const feature_names[FEATURE_COUNT] = {
 
 void config_draw(struct config *config) {
     memset(config, 0, sizeof *config);
-    for (int i = 0; i < FEATURE_COUNT; i++) {
+    for (int i = 0; i < FEATURE_HIBERNATE; i++) {
         config->features |= (uint64_t)sim_chance(STREAM_CONFIG, i == FEATURE_STRICT ? 700 : 350)
                             << i;
     }
@@ -45,6 +45,13 @@ void config_draw(struct config *config) {
     config->end_ns = config->faults_end_ns + 14 * SECOND;
     config->request_every_ns = sim_between(STREAM_CONFIG, 2, 40) * MS;
     config->fault_every_ns = sim_between(STREAM_CONFIG, 200, 3000) * MS;
+    /* What an owner has not read in, it cannot write again: with a store that loses records and
+     * owners that come and go more is forgotten than can be counted here. */
+    bool forgets =
+        config_has(config, FEATURE_STORE_TAIL) || config_has(config, FEATURE_STORE_FAILOVER);
+    if (sim_chance(STREAM_CONFIG, 350) && !forgets) {
+        config->features |= UINT64_C(1) << FEATURE_HIBERNATE;
+    }
 }
 
 /* --- names --------------------------------------------------------------------------------- */
@@ -152,6 +159,7 @@ void node_begin(struct node_place *place, bool fresh) {
             config->snapshot_interval_ns + check_planted(PLANT_SLOW_SNAPSHOT) * SECOND,
         .lease_ttl_ns = config->lease_ttl_ns,
         .shard_memory_bytes_max = 64u << 20,
+        .resident_buckets_max = config_has(config, FEATURE_HIBERNATE) ? RESIDENT_OF_RUN_MAX : 0,
         .stop_timeout_ns = 2 * SECOND,
         .weight = WEIGHT_DEFAULT,
         .failover = true,

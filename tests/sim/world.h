@@ -45,14 +45,15 @@
     X(PEEKS, "peeks")                                                                              \
     X(MANY, "many")                                                                                \
     X(STRICT, "strict")                                                                            \
-    X(SMALL_ROUTER, "small-router")
+    X(SMALL_ROUTER, "small-router")                                                                \
+    X(HIBERNATE, "hibernate")
 
 enum feature {
 #define X(name, text) FEATURE_##name,
     FEATURES(X)
 #undef X
 };
-#define FEATURE_COUNT (FEATURE_SMALL_ROUTER + 1)
+#define FEATURE_COUNT (FEATURE_HIBERNATE + 1)
 
 struct config {
     uint64_t features; /* a bit each */
@@ -126,6 +127,9 @@ void router_url(const struct router_place *place, char url[64]);
 #define NODE_PORT 7500
 #define NODE_CONTROL_PORT 7590
 #define ROUTER_PORT 7400
+
+/* Buckets that a shard may keep in memory with `hibernate`: fewer than it has keys. */
+#define RESIDENT_OF_RUN_MAX 2
 
 /* The names of keys and the plan each is taken under. */
 void key_name(uint32_t key, char name[32]);
