@@ -470,8 +470,7 @@ static void work_starting(struct shard *shard) {
 
 /* The next slots of the round. */
 static void work_watch(struct shard *shard) {
-    if (!shard->watches || !shard->store_up || shard->stopping ||
-        shard->now_ns < shard->watch_at_ns) {
+    if (!shard->store_up || shard->stopping || shard->now_ns < shard->watch_at_ns) {
         return;
     }
     shard->watch_at_ns = shard->now_ns + SHARD_WATCH_INTERVAL_NS;
@@ -487,7 +486,9 @@ static void work_watch(struct shard *shard) {
 }
 
 void slots_work(struct shard *shard) {
-    work_watch(shard);
+    if (shard->watches) {
+        work_watch(shard);
+    }
     sweep_rewrite(shard);
     work_due(shard);
     work_reclaim(shard);
