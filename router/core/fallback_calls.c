@@ -92,9 +92,12 @@ bool fallback_start(struct router *router, uint32_t index) {
     struct item *item = &router->items[index];
     int32_t at;
     item->fall_at_ns = 0;
-    if (router->map == NULL || item->refusal == CODE_OVERLOADED || !is_for_store(router, item) ||
+    /* An owner that says that it cannot decide now is there, and is not to be fenced while it takes
+     * its slot back: routers and it would never come to an end. */
+    bool spoken = item->state == ITEM_BACKOFF || item->refusal != CODE_OK;
+    if (router->map == NULL || spoken || !is_for_store(router, item) ||
         !plan_of_choice(router->plans, &item->take.plan, &at)) {
-        return false; /* other plans have come, or its owner has spoken */
+        return false;
     }
     fallback_doubt(router, index);
     router->refresh_map = true;

@@ -226,11 +226,8 @@ static uint64_t wake_at(const struct shard *shard) {
     if (!slot_queue_empty(&shard->due) && shard->slots[shard->due.first].due_ns < wake_ns) {
         wake_ns = shard->slots[shard->due.first].due_ns;
     }
-    if (shard->watches && shard->store_up && !shard->stopping &&
-        shard->counters.slots_serving > 0 && shard->watch_at_ns < wake_ns) {
-        wake_ns = shard->watch_at_ns;
-    }
-    if (!shard->stopping && shard->counters.buckets > 0 && shard->sweep_at_ns < wake_ns) {
+    if (!shard->stopping && (shard->counters.buckets > 0 || shard->watches) &&
+        shard->sweep_at_ns < wake_ns) {
         wake_ns = shard->sweep_at_ns;
     }
     if (survey_wanted(shard) && shard->survey_at_ns < wake_ns) {

@@ -97,12 +97,10 @@
 /* Different terms (plan generations and inline limits) that a shard's buckets may be under. */
 #define SHARD_TERMS_MAX 4096
 
-/* While some plan lets routers decide in the store: nanoseconds in which the fence of each slot is
- * looked at, and between two looks. A slot of which nothing is written hears within a round that a
- * router has decided in it, for a hundred of Redis's smallest commands a second with 1,024 slots.
- */
+/* Nanoseconds in which the fence of each slot is looked at, while some plan lets routers decide in
+ * the store. A slot of which nothing is written hears within a round that a router has decided in
+ * it, for a hundred of Redis's smallest commands a second with 1,024 slots. */
 #define SHARD_WATCH_ROUND_NS UINT64_C(10000000000)
-#define SHARD_WATCH_INTERVAL_NS UINT64_C(100000000)
 
 /* Above resident_buckets_max the sweep makes room until this part of it is free. */
 #define SHARD_RESIDENT_LOW_PART 64

@@ -468,27 +468,7 @@ static void work_starting(struct shard *shard) {
     }
 }
 
-/* The next slots of the round. */
-static void work_watch(struct shard *shard) {
-    if (!shard->store_up || shard->stopping || shard->now_ns < shard->watch_at_ns) {
-        return;
-    }
-    shard->watch_at_ns = shard->now_ns + SHARD_WATCH_INTERVAL_NS;
-    uint64_t rounds = SHARD_WATCH_ROUND_NS / SHARD_WATCH_INTERVAL_NS;
-    for (uint64_t left = shard->options.slot_count / rounds + 1; left > 0; left--) {
-        struct shard_slot *slot = &shard->slots[shard->watch_slot];
-        shard->watch_slot = (shard->watch_slot + 1) % shard->options.slot_count;
-        if (slot->state == SLOT_SERVING && slot->op_id == 0) {
-            slot->watch = true;
-            slot_ready(shard, slot);
-        }
-    }
-}
-
 void slots_work(struct shard *shard) {
-    if (shard->watches) {
-        work_watch(shard);
-    }
     sweep_rewrite(shard);
     work_due(shard);
     work_reclaim(shard);

@@ -123,8 +123,8 @@ struct shard {
     struct term_set terms;
     uint64_t now_ns;
     bool store_up, stopping, stopped;
-    bool watches; /* a plan lets routers decide in the store: fences are looked at */
-    uint64_t watch_at_ns;
+    bool watches;        /* a plan lets routers decide in the store: fences are looked at */
+    uint64_t watched_ns; /* last */
     uint32_t watch_slot; /* the next one */
 
     const struct plan_set *plans;   /* NULL: none has come yet */

@@ -63,11 +63,31 @@ static uint64_t sweep_interval(const struct shard *shard) {
     return interval_ns < SHARD_SWEEP_INTERVAL_NS ? SHARD_SWEEP_INTERVAL_NS : interval_ns;
 }
 
+/* The next slots of a round are to write nothing, if they have nothing to write: as many as the
+ * time since the last look is a part of the round. */
+static void watch_step(struct shard *shard) {
+    uint64_t passed_ns = shard->now_ns - shard->watched_ns;
+    passed_ns = passed_ns < SHARD_WATCH_ROUND_NS ? passed_ns : SHARD_WATCH_ROUND_NS;
+    shard->watched_ns = shard->now_ns;
+    for (uint64_t left = shard->options.slot_count * passed_ns / SHARD_WATCH_ROUND_NS + 1; left > 0;
+         left--) {
+        struct shard_slot *slot = &shard->slots[shard->watch_slot];
+        shard->watch_slot = (shard->watch_slot + 1) % shard->options.slot_count;
+        if (slot->state == SLOT_SERVING && slot->op_id == 0) {
+            slot->watch = true;
+            slot_ready(shard, slot);
+        }
+    }
+}
+
 void sweep_step(struct shard *shard) {
     if (shard->stopping || shard->now_ns < shard->sweep_at_ns) {
         return;
     }
     hibernate_look(shard);
+    if (shard->watches && shard->store_up) {
+        watch_step(shard);
+    }
     int64_t budget = shard->counters.buckets > 0 ? SHARD_SWEEP_ENTRIES : 0;
     uint32_t slots_passed = 0;
     while (budget > 0 && slots_passed <= shard->options.slot_count) {

@@ -103,6 +103,8 @@ void keys_given_back(const struct check_decision *decision);
 void keys_reset(struct bytes key);
 /* Limits have changed: buckets may be put under others and back again before the next decision. */
 void keys_converted(uint64_t now_ns);
+/* A router has decided a take in the store, and its record is there; the refill of what it took. */
+void keys_granted_in_store(struct bytes key, struct process *router, struct tat increment);
 /* The slot is read anew by an owner; `whole`: nothing may have been forgotten. */
 void keys_reloaded(uint32_t slot, bool whole);
 void keys_end(void);
@@ -162,6 +164,7 @@ bool fence_is_raised_again(const struct process *process, uint32_t slot);
     X(EARLY, "early-release")         /* mark: held results go out at once */                      \
     X(KEPT, "kept-when-full")         /* absent: full buckets stay */                              \
     X(CLOCK_BACK, "clock-back")       /* clock: time steps back */                                 \
+    X(UNFENCED, "unfenced-fallback")  /* mark: routers decide without a fence */                   \
     X(REPLAYED, "replayed-later")     /* refusal: what is read counts from when it is read */      \
     X(LOST_ASLEEP, "lost-asleep")     /* bound: what has left memory is not found again */
 

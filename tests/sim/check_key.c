@@ -241,15 +241,12 @@ static void refunded(struct key_model *model, const struct check_decision *decis
 
 /* --- what the store holds when an owner reads it ------------------------------------------- */
 
-/* Whether a record was written under the terms that the account is kept under. */
-static bool record_fits(const struct key_model *model, const struct record *record) {
-    if (record->tat_count != model->terms.limit_count) {
-        return false;
-    }
+/* The terms that a record was written under, by the plans that the store has; false: nobody can
+ * say.
+ */
+static bool record_terms(const struct record *record, struct terms *terms) {
     if (record->is_inline) {
-        return limit_equal(&record->limit, &model->terms.limits[0]);
-    }
-    if (!config_has(&world.config, FEATURE_PLANS) && !config_has(&world.config, FEATURE_ASSIGNS)) {
+        *terms = (struct terms){.limit_count = 1, .limits = {record->limit}};
         return true;
     }
     store_key name;
@@ -265,37 +262,52 @@ static bool record_fits(const struct key_model *model, const struct record *reco
     const uint8_t *body = (const uint8_t *)strstr((const char *)out.data, "\r\n") + 2;
     struct reader reader = reader_of(
         bytes_of(body, out.data[1] == '-' ? 0 : strtoul((const char *)out.data + 1, NULL, 10)));
-    bool fits = false;
-    if (plan_set_read(&reader, set, &fault) == CODE_OK) {
-        int32_t at_plan = plan_set_find(set, record->plan);
-        fits = at_plan >= 0 &&
-               terms_equal(plan_terms_at(&set->plans[at_plan], record->generation), &model->terms);
+    bool known =
+        plan_set_read(&reader, set, &fault) == CODE_OK && plan_set_find(set, record->plan) >= 0;
+    if (known) {
+        *terms = *plan_terms_at(&set->plans[plan_set_find(set, record->plan)], record->generation);
     }
     free(set);
     buffer_free(&out);
-    return fits;
+    return known;
 }
 
-static bool stored_read(const struct key_model *model, parts stored[LIMITS_PER_PLAN_MAX]) {
+/* Whether a record was written under the terms that the account is kept under. */
+static bool record_fits(const struct key_model *model, const struct record *record) {
+    struct terms terms;
+    if (record->tat_count != model->terms.limit_count) {
+        return false;
+    }
+    if (!record->is_inline && !config_has(&world.config, FEATURE_PLANS) &&
+        !config_has(&world.config, FEATURE_ASSIGNS)) {
+        return true;
+    }
+    return record_terms(record, &terms) && terms_equal(&terms, &model->terms);
+}
+
+/* The key's record; false: none that can be read. Borrows from `out`, which is to be freed. */
+static bool record_of(const struct key_model *model, struct record *record, struct buffer *out) {
     store_key name;
     int size = store_key_buckets("sluice:", (struct slot){.index = (uint16_t)model->slot}, name);
     struct bytes words[] = {bytes_of_text("HGET"), bytes_of(name, (size_t)size),
                             bytes_of_text(model->name)};
+    struct fault fault;
+    db_call(store_db(), store_clock() / MS, words, 3, out);
+    buffer_put(out, "", 1);
+    const uint8_t *body = (const uint8_t *)strstr((const char *)out->data, "\r\n") + 2;
+    return out->data[1] != '-' &&
+           record_read(bytes_of(body, strtoul((const char *)out->data + 1, NULL, 10)), record,
+                       &fault) == CODE_OK;
+}
+
+static bool stored_read(const struct key_model *model, parts stored[LIMITS_PER_PLAN_MAX]) {
     struct buffer out = {0};
     struct record record;
-    struct fault fault;
-    bool good = true;
     memset(stored, 0, LIMITS_PER_PLAN_MAX * sizeof stored[0]);
-    db_call(store_db(), store_clock() / MS, words, 3, &out);
-    buffer_put(&out, "", 1);
-    if (out.data[1] != '-') {
-        const uint8_t *body = (const uint8_t *)strstr((const char *)out.data, "\r\n") + 2;
-        size_t bytes = strtoul((const char *)out.data + 1, NULL, 10);
-        good = record_read(bytes_of(body, bytes), &record, &fault) == CODE_OK &&
-               record_fits(model, &record);
-        for (uint32_t i = 0; good && i < record.tat_count; i++) {
-            stored[i] = at(&model->terms.limits[i], record.tats[i].ns) + record.tats[i].part;
-        }
+    bool found = record_of(model, &record, &out), absent = out.data[1] == '-';
+    bool good = absent || (found && record_fits(model, &record));
+    for (uint32_t i = 0; found && good && i < record.tat_count; i++) {
+        stored[i] = at(&model->terms.limits[i], record.tats[i].ns) + record.tats[i].part;
     }
     buffer_free(&out);
     return good;
@@ -368,8 +380,30 @@ static void mark_look(const struct key_model *model, const char *when) {
     }
 }
 
+/* What is given back may be of takes that are still held: the account starts over. */
+static void strict_refunded(struct key_model *model) {
+    memset(model->base, 0, sizeof model->base);
+    memset(model->low, 0, sizeof model->low);
+    model->grant_count = 0;
+    model->refunded_ns = sim_now();
+}
+
+/* What a store has lost of what routers had decided in it nobody writes again, and what an owner
+ * had written beside it may have to give way to that: until all is calm nothing is promised, and
+ * then the account starts over. */
+static bool fallback_is_lost(struct key_model *model) {
+    bool lost = config_has(&world.config, FEATURE_FALLBACK) && store_is_behind();
+    if (lost) {
+        strict_refunded(model);
+    }
+    return lost;
+}
+
 void keys_granted_strictly(const struct check_decision *decision) {
     struct key_model *model = model_find(decision->key);
+    if (fallback_is_lost(model)) {
+        return;
+    }
     bool counts = decision->cost > 0 && decision->decided_ns > model->refunded_ns &&
                   terms_equal(&model->terms, decision->terms);
     if (world.map_lost || !counts) {
@@ -379,14 +413,6 @@ void keys_granted_strictly(const struct check_decision *decision) {
     strict_bound(model, decision);
     mark_look(model, "at a grant");
     past_add(model);
-}
-
-/* What is given back may be of takes that are still held: the account starts over. */
-static void strict_refunded(struct key_model *model) {
-    memset(model->base, 0, sizeof model->base);
-    memset(model->low, 0, sizeof model->low);
-    model->grant_count = 0;
-    model->refunded_ns = sim_now();
 }
 
 /* A take that was held under one plan is given back to a bucket that is under another by now. */
@@ -430,6 +456,39 @@ void keys_converted(uint64_t now_ns) {
         if (models[i].used) {
             terms_change(&models[i], &models[i].terms, now_ns);
         }
+    }
+}
+
+void keys_granted_in_store(struct bytes key, struct process *router, struct tat increment) {
+    struct key_model *model = model_find(key);
+    struct buffer out = {0};
+    struct record record;
+    struct terms terms;
+    if (!record_of(model, &record, &out)) {
+        sim_fail("bound", "%s: %s has granted, and left no record", model->name, router->name);
+    }
+    bool known = record_terms(&record, &terms);
+    buffer_free(&out);
+    if (!known) {
+        return; /* of a plan that is no more */
+    }
+    const struct limit *limit = &terms.limits[0];
+    parts spent = at(limit, increment.ns) + increment.part;
+    struct check_decision decision = {.key = key,
+                                      .verb = VERB_TAKE,
+                                      .cost = (uint64_t)(spent / limit->period_ns),
+                                      .allowed = true,
+                                      .now_ns = store_clock() / US * US,
+                                      .decided_ns = sim_now(),
+                                      .terms = &terms,
+                                      .process = router,
+                                      .strict = true};
+    sim_trace("%s grants %s %" PRIu64 " in the store", router->name, model->name, decision.cost);
+    keys_decided(&decision);
+    keys_granted_strictly(&decision);
+    parts stored[LIMITS_PER_PLAN_MAX];
+    for (uint32_t i = 0; stored_read(model, stored) && i < model->terms.limit_count; i++) {
+        model->high[i] = most(model->high[i], stored[i]); /* with what was reserved */
     }
 }
 

@@ -69,6 +69,9 @@ bool check_plant(const char *name) {
             planted = i;
             if (check_planted(PLANT_NO_FENCE)) {
                 store_plant(SCRIPT_WRITE, "if held > tonumber(fence) then return 'FENCED' end", "");
+            } else if (check_planted(PLANT_UNFENCED)) {
+                store_plant(STORE_SCRIPT_FALLBACK,
+                            "redis.call('SET', KEYS[1], string.format('%.1f', held + 0.5))", "");
             }
             return true;
         }
@@ -468,6 +471,7 @@ void __wrap_router_step(struct router *router, const struct router_event *given,
     static struct router_answer answers[2 * TAKES_PER_REQUEST_MAX];
     uint64_t retries = router_counters(router)->retries;
     report_of_run()->steps++;
+    decided_count = 0; /* a router judges what the store has decided: not looked at here */
     __real_router_step(router, event, update);
     sim_cover_many(COVER_RETRY, router_counters(router)->retries - retries);
     router_look(router);

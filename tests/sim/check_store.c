@@ -210,7 +210,24 @@ static void replace_look(const struct store_seen *seen) {
     free(next);
 }
 
+static void fallback_look(const struct store_seen *seen) {
+    /* [word, ...], and what follows it in memory may be of an older answer. */
+    static const char begins[] = "*5\r\n$7\r\nGRANTED";
+    bool granted = seen->answer.size >= sizeof begins - 1 &&
+                   memcmp(seen->answer.data, begins, sizeof begins - 1) == 0;
+    sim_cover(granted ? COVER_FALLBACK_GRANTED : COVER_FALLBACK_OTHER);
+    if (granted && !world.map_lost) {
+        struct tat increment = {number_of(seen->words[7]) << 32 | number_of(seen->words[8]),
+                                number_of(seen->words[9])};
+        keys_granted_in_store(seen->words[0], seen->process, increment);
+    }
+}
+
 void check_store(const struct store_seen *seen) {
+    if (seen->script == STORE_SCRIPT_FALLBACK) {
+        fallback_look(seen);
+        return;
+    }
     switch (seen->script) {
     case SCRIPT_RAISE_FENCE:
         fence_look(seen);

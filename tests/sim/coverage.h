@@ -78,6 +78,8 @@
     X(REFUND, "refund")                                                                            \
     X(MANY, "take_many")                                                                           \
     X(ROUTER_FULL, "router refused: too many pending")                                             \
+    X(FALLBACK_GRANTED, "router granted a take in the store")                                      \
+    X(FALLBACK_OTHER, "router asked the store, and nothing was written")                           \
     X(RETRY, "router sent again")
 
 enum coverage {

@@ -29,10 +29,12 @@ struct operators {
 
 static void plan_write(struct writer *writer, const char *name, uint32_t count,
                        const struct limit *limits) {
-    write_map(writer, 3);
+    write_map(writer, 4);
     write_text_text(writer, "name", name);
     bool strict = config_has(&world.config, FEATURE_STRICT) && strcmp(name, "slow") != 0;
     write_text_text(writer, "durability", strict ? "strict" : "relaxed");
+    bool falls = strict && config_has(&world.config, FEATURE_FALLBACK);
+    write_text_text(writer, "on_unavailable", falls ? "redis" : "deny");
     write_text(writer, "limits");
     write_array(writer, count);
     for (uint32_t i = 0; i < count; i++) {

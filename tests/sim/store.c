@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "router/io/fallback_script.h"
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/net.h"
@@ -51,8 +52,8 @@ static struct {
     uint32_t first, count;
     bool executing;
     struct scripts *scripts;
-    int compiled[SCRIPT_COUNT]; /* production's scripts, as scripts_load numbers them */
-    bool loaded[SCRIPT_COUNT];  /* SCRIPT LOAD has told this server of it */
+    int compiled[STORE_SCRIPTS]; /* production's scripts, as scripts_load numbers them */
+    bool loaded[STORE_SCRIPTS];  /* SCRIPT LOAD has told this server of it */
     void (*seen)(const struct store_seen *seen);
     enum script plant_script;
     const char *plant_from, *plant_to;
@@ -116,12 +117,16 @@ static void on_health(void *ctx, uint64_t argument) {
 
 /* --- executing ----------------------------------------------------------------------------- */
 
+static const char *text_of(int script) {
+    return script == STORE_SCRIPT_FALLBACK ? fallback_script : script_text((enum script)script);
+}
+
 static int script_of(struct bytes word, bool is_sha) {
     char sha[SHA_TEXT_SIZE + 1];
-    for (int i = 0; i < SCRIPT_COUNT; i++) {
+    for (int i = 0; i < STORE_SCRIPTS; i++) {
         snprintf(sha, sizeof sha, "%040d", i + 1);
         bool same = is_sha ? store.loaded[i] && bytes_equal(word, bytes_of_text(sha))
-                           : bytes_equal(word, bytes_of_text(script_text((enum script)i)));
+                           : bytes_equal(word, bytes_of_text(text_of(i)));
         if (same) {
             return i;
         }
@@ -325,8 +330,8 @@ void store_start(struct machine *machine) {
     store.synced = db_create();
     store.replica = db_create();
     store.scripts = scripts_create();
-    for (int i = 0; i < SCRIPT_COUNT; i++) {
-        const char *text = script_text((enum script)i);
+    for (int i = 0; i < STORE_SCRIPTS; i++) {
+        const char *text = text_of(i);
         char *planted = NULL;
         const char *found = store.plant_from == NULL ? NULL : strstr(text, store.plant_from);
         if (found != NULL && i == (int)store.plant_script) {

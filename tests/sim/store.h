@@ -60,6 +60,10 @@ uint64_t store_lost_at(uint64_t *kept_ns);
 
 struct db *store_db(void);
 
+/* The routers' script, beside those of the nodes (enum script). */
+#define STORE_SCRIPT_FALLBACK ((enum script)SCRIPT_COUNT)
+#define STORE_SCRIPTS (SCRIPT_COUNT + 1)
+
 /* A fault in a copy of the rule: the first `from` in that script's text becomes `to`. */
 void store_plant(enum script script, const char *from, const char *to);
 

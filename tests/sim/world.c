@@ -52,6 +52,8 @@ void config_draw(struct config *config) {
     if (sim_chance(STREAM_CONFIG, 350) && !forgets) {
         config->features |= UINT64_C(1) << FEATURE_HIBERNATE;
     }
+    /* Last: what was drawn before it stays what it was. */
+    config->features |= (uint64_t)sim_chance(STREAM_CONFIG, 350) << FEATURE_FALLBACK;
 }
 
 /* --- names --------------------------------------------------------------------------------- */
@@ -194,6 +196,7 @@ struct router_run {
     struct router_settings settings;
     struct log log;
     struct router_shell *shell;
+    struct redis_access access;
     char name[16];
 };
 
@@ -233,6 +236,15 @@ void router_begin(struct router_place *place) {
         node_url(&world.nodes[i], i % 2 == 0 ? NODE_CONTROL_PORT : NODE_PORT, name->text);
         name->size = (uint16_t)strlen(name->text);
         run->settings.nodes.count++;
+    }
+    if (config_has(&world.config, FEATURE_FALLBACK)) {
+        char url[64], redis[80], why[256];
+        url_of(store_machine(), STORE_PORT, url);
+        snprintf(redis, sizeof redis, "redis%s", url + strlen("tcp"));
+        bool known = redis_address_parse(redis, &run->access.address, why, sizeof why);
+        assert(known);
+        run->settings.redis = &run->access;
+        run->settings.key_prefix = "sluice:";
     }
     place->process = process_start(place->machine, run->name, router_main, run, on_router_exit);
 }

@@ -46,14 +46,15 @@
     X(MANY, "many")                                                                                \
     X(STRICT, "strict")                                                                            \
     X(SMALL_ROUTER, "small-router")                                                                \
-    X(HIBERNATE, "hibernate")
+    X(HIBERNATE, "hibernate")                                                                      \
+    X(FALLBACK, "fallback")
 
 enum feature {
 #define X(name, text) FEATURE_##name,
     FEATURES(X)
 #undef X
 };
-#define FEATURE_COUNT (FEATURE_HIBERNATE + 1)
+#define FEATURE_COUNT (FEATURE_FALLBACK + 1)
 
 struct config {
     uint64_t features; /* a bit each */
