@@ -88,14 +88,24 @@ static void terms_fill(const struct router *router, struct fallback_call *call,
     fallback_call_cost(call, item->verb, item->take.cost_tokens);
 }
 
+/* An owner that is there and says that it cannot decide now is not to be fenced while it takes its
+ * slot back: routers and it would never come to an end. What it said may have been to an item that
+ * this one waits behind. */
+static bool owner_has_spoken(struct router *router, const struct item *item) {
+    uint32_t link = link_of_hash(router, item->hash);
+    const struct item *first = item;
+    if (item->state == ITEM_BACKOFF) {
+        first = &router->items[line_queue(router, item)->first];
+    }
+    return link != INDEX_NONE && router->links[link].up &&
+           (item->refusal != CODE_OK || first->refusal != CODE_OK);
+}
+
 bool fallback_start(struct router *router, uint32_t index) {
     struct item *item = &router->items[index];
     int32_t at;
     item->fall_at_ns = 0;
-    /* An owner that says that it cannot decide now is there, and is not to be fenced while it takes
-     * its slot back: routers and it would never come to an end. */
-    bool spoken = item->state == ITEM_BACKOFF || item->refusal != CODE_OK;
-    if (router->map == NULL || spoken || !is_for_store(router, item) ||
+    if (router->map == NULL || owner_has_spoken(router, item) || !is_for_store(router, item) ||
         !plan_of_choice(router->plans, &item->take.plan, &at)) {
         return false;
     }
