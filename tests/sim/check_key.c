@@ -388,20 +388,11 @@ static void strict_refunded(struct key_model *model) {
     model->refunded_ns = sim_now();
 }
 
-/* What a store has lost of what routers had decided in it nobody writes again, and what an owner
- * had written beside it may have to give way to that: until all is calm nothing is promised, and
- * then the account starts over. */
-static bool fallback_is_lost(struct key_model *model) {
-    bool lost = config_has(&world.config, FEATURE_FALLBACK) && store_is_behind();
-    if (lost) {
-        strict_refunded(model);
-    }
-    return lost;
-}
-
 void keys_granted_strictly(const struct check_decision *decision) {
     struct key_model *model = model_find(decision->key);
-    if (fallback_is_lost(model)) {
+    /* What a store has lost of what routers decided in it nobody writes again. */
+    if (config_has(&world.config, FEATURE_FALLBACK) && store_is_behind()) {
+        strict_refunded(model);
         return;
     }
     bool counts = decision->cost > 0 && decision->decided_ns > model->refunded_ns &&

@@ -69,9 +69,6 @@ bool check_plant(const char *name) {
             planted = i;
             if (check_planted(PLANT_NO_FENCE)) {
                 store_plant(SCRIPT_WRITE, "if held > tonumber(fence) then return 'FENCED' end", "");
-            } else if (check_planted(PLANT_UNFENCED)) {
-                store_plant(STORE_SCRIPT_FALLBACK,
-                            "redis.call('SET', KEYS[1], string.format('%.1f', held + 0.5))", "");
             }
             return true;
         }

@@ -330,6 +330,10 @@ void store_start(struct machine *machine) {
     store.synced = db_create();
     store.replica = db_create();
     store.scripts = scripts_create();
+    if (check_planted(PLANT_UNFENCED)) {
+        store_plant(STORE_SCRIPT_FALLBACK,
+                    "redis.call('SET', KEYS[1], string.format('%.1f', held + 0.5))", "");
+    }
     for (int i = 0; i < STORE_SCRIPTS; i++) {
         const char *text = text_of(i);
         char *planted = NULL;
