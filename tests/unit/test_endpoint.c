@@ -269,7 +269,7 @@ static void stopped_it_takes_in_nothing_and_still_replies(void **state) {
 }
 
 static void closing_sends_what_is_queued(void **state) {
-    enum { SIZE = 12 << 20 }; /* more than the kernel takes at once */
+    enum { SIZE = 10 << 20 }; /* more than the kernel takes at once */
     struct echo echo;
     echo_open(&echo, "tcp://127.0.0.1:0");
     echo.amplify = 0;
