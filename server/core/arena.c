@@ -134,6 +134,9 @@ uint32_t arena_get(struct arena *arena, uint32_t size) {
     if (page->free != 0) {
         ref = page->free;
         memcpy(&page->free, arena_at(arena, ref), sizeof page->free);
+        if (page->free != 0) {
+            __builtin_prefetch(arena_at(arena, page->free), 1); /* the next caller's */
+        }
     } else {
         ref = page_at * ARENA_PAGE_UNITS + page->fresh;
         page->fresh += class_size(class_at) / ARENA_UNIT_BYTES;

@@ -186,8 +186,19 @@ static void fetch_drop(struct shard *shard, struct shard_slot *slot, struct fetc
     shard->fetch_free = at;
 }
 
+/* Being fetched for one take is no use beyond it: whoever comes back for a single take is among the
+ * first to leave again (shard_hibernate.c). */
+static void unuse(struct shard *shard, const struct shard_slot *slot, const struct fetch *fetch) {
+    struct bytes key = bytes_of(fetch->key, fetch->key_size);
+    uint32_t ref = bucket_find(shard, slot, fetch->hash, key);
+    if (ref != 0) {
+        resident_at(&shard->arena, ref)->used = 0;
+    }
+}
+
 static void fetch_end(struct shard *shard, struct shard_slot *slot, struct fetch *fetch,
                       enum reason reason) {
+    bool single = fetch->first == fetch->last;
     for (uint16_t at = fetch->first; at != 0;) {
         uint16_t next = shard->askers[at].next;
         if (reason == REASON_NONE) {
@@ -197,6 +208,9 @@ static void fetch_end(struct shard *shard, struct shard_slot *slot, struct fetch
         }
         asker_free(shard, at);
         at = next;
+    }
+    if (single && reason == REASON_NONE) {
+        unuse(shard, slot, fetch);
     }
     fetch->first = fetch->last = 0;
     fetch_drop(shard, slot, fetch);

@@ -89,6 +89,9 @@ static uint32_t chunk_fill(struct shard *shard, struct shard_slot *slot, uint32_
     for (; room > 0 && *list != 0; room--) {
         uint32_t ref = *list;
         *list = resident_at(&shard->arena, ref)->next;
+        if (*list != 0) {
+            __builtin_prefetch(resident_at(&shard->arena, *list));
+        }
         chunk_add(shard, slot, ref);
         shard->listed_count++;
     }
@@ -126,6 +129,9 @@ uint32_t snapshot_thin(struct shard *shard, struct shard_slot *slot, uint32_t bo
         uint32_t ref = slot->dirty;
         struct resident *resident = resident_at(&shard->arena, ref);
         slot->dirty = resident->next;
+        if (slot->dirty != 0) {
+            __builtin_prefetch(resident_at(&shard->arena, slot->dirty));
+        }
         if (!nothing_to_write(shard, slot, ref)) {
             resident->next = slot->draining;
             slot->draining = ref;
