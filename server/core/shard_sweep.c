@@ -92,14 +92,18 @@ void sweep_step(struct shard *shard) {
     uint32_t slots_passed = 0;
     while (budget > 0 && slots_passed <= shard->options.slot_count) {
         struct shard_slot *slot = &shard->slots[shard->sweep_slot];
-        if (!shard->store_up || slot->refence) {
-            /* Nothing can be deleted or written (of this slot, as it seems), but never-written
-             * buckets need not wait. */
+        if (!shard->store_up) {
+            /* Nothing can be deleted or written, but never-written buckets need not wait. */
             uint32_t looked = snapshot_thin(shard, slot, SWEEP_STRETCH);
             shard->sweep_cursor = looked == SWEEP_STRETCH;
             budget -= looked + 1;
         } else if (slot->state == SLOT_SERVING) {
             struct sweep sweep = {.shard = shard, .slot = slot};
+            if (slot->refence) {
+                /* Its writes fail, so those need not wait either. Deletions may pass all the same:
+                 * a store that is full takes them. */
+                budget -= snapshot_thin(shard, slot, SWEEP_STRETCH);
+            }
             budget -= table_scan(&slot->buckets, &shard->arena, &shard->sweep_cursor, SWEEP_STRETCH,
                                  sweep_visit, &sweep);
             table_trim(&slot->buckets, &shard->arena);
@@ -160,6 +164,11 @@ void sweep_rewrite(struct shard *shard) {
         struct shard_slot *slot = &shard->slots[shard->rewrite_slot];
         if (slot->rewrite) {
             struct sweep sweep = {.shard = shard, .slot = slot};
+            if (slot->refence) {
+                /* Its writes fail, so those need not wait either. Deletions may pass all the same:
+                 * a store that is full takes them. */
+                budget -= snapshot_thin(shard, slot, SWEEP_STRETCH);
+            }
             budget -= table_scan(&slot->buckets, &shard->arena, &shard->rewrite_cursor,
                                  SWEEP_STRETCH, rewrite_visit, &sweep);
         } else {

@@ -223,6 +223,24 @@ static uint64_t raise_epoch(const struct shard_op *op, struct epoch epoch) {
     return op->fence == 0 ? epoch.number : op->fence / FENCE_RAISES;
 }
 
+/* The words of a raise that are numbers, and who raises. */
+struct raise_words {
+    char epoch[24], held[24], holder[96];
+};
+
+static int raise_command(struct store *store, const struct shard_op *op, struct epoch epoch,
+                         store_key fence_key, store_key holder_key, struct raise_words *words) {
+    snprintf(words->epoch, sizeof words->epoch, "%" PRIu64, raise_epoch(op, epoch));
+    snprintf(words->held, sizeof words->held, "%" PRIu64, op->fence);
+    snprintf(words->holder, sizeof words->holder, "%s@%" PRIu64, store->holder, op->since_fence);
+    int count = script_begin(store, 0, "2");
+    count = text_add(store, count, fence_key);
+    count = text_add(store, count, holder_key);
+    count = text_add(store, count, words->epoch);
+    count = text_add(store, count, words->held);
+    return text_add(store, count, op->fence == 0 ? store->holder : words->holder);
+}
+
 void store_perform(struct store *store, const struct shard_op *op, struct epoch epoch) {
     if (op->kind == SHARD_OP_WRITE && store->cluster == NULL) {
         store_gather(store, op);
@@ -234,7 +252,8 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
     call->slot = op->slot;
     call->op_id = op->op_id;
     store_key fence_key, second_key, data_key;
-    char number[24], held[24], numbers[2][16], holder[96];
+    char number[24], numbers[2][16];
+    struct raise_words raise;
     redis_reply_fn on_reply = on_script;
     int count = 0;
     if (!store->up) {
@@ -250,16 +269,8 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
         if (op->fence == 0) { /* what it had of the slot before is forgotten */
             store->slots[op->slot.index].lineage = 0;
         }
-        snprintf(number, sizeof number, "%" PRIu64, raise_epoch(op, epoch));
         store_key_holder(store->prefix, op->slot, second_key);
-        snprintf(held, sizeof held, "%" PRIu64, op->fence);
-        count = script_begin(store, 0, "2");
-        count = text_add(store, count, fence_key);
-        count = text_add(store, count, second_key);
-        count = text_add(store, count, number);
-        count = text_add(store, count, held);
-        snprintf(holder, sizeof holder, "%s@%" PRIu64, store->holder, op->since_fence);
-        count = text_add(store, count, op->fence == 0 ? store->holder : holder);
+        count = raise_command(store, op, epoch, fence_key, second_key, &raise);
         break;
     case SHARD_OP_LOAD_BUCKETS:
     case SHARD_OP_LOAD_KEYS:

@@ -108,7 +108,7 @@ struct store_server {
     struct redis_link *link;
     bool ready; /* the link is up, all scripts are known, and `ack` is kept */
     bool away;  /* it was lost, or could not be reached, and is not ready again yet */
-    uint32_t scripts_loading;
+    uint32_t scripts_loading, scripts_answered; /* outstanding; since they were asked for */
     bool scripts_loaded, scripts_refused;
     enum ack_follow_up follow_up; /* what makes the writes on this connection count */
     bool kept;                    /* the server keeps what `ack` promises */

@@ -38,7 +38,8 @@ static void on_script_loaded(void *ctx, redisReply *reply) {
     if (reply == NULL || store->closing) {
         return;
     }
-    uint32_t script = STORE_SCRIPTS - server->scripts_loading;
+    uint32_t script = server->scripts_answered;
+    server->scripts_answered++;
     server->scripts_loading--;
     if (reply->type == REDIS_REPLY_STRING && reply->len == SHA_TEXT_SIZE) {
         memcpy(store->sha[script], reply->str, SHA_TEXT_SIZE + 1);
@@ -54,20 +55,21 @@ static void on_script_loaded(void *ctx, redisReply *reply) {
     }
 }
 
-/* Replies come in order, so counting down tells which script one belongs to. */
+/* Replies come in order, so counting them tells which script one belongs to. */
 void store_scripts_load(struct store_server *server) {
     if (server->scripts_loading > 0) {
         return;
     }
-    server->scripts_loading = STORE_SCRIPTS;
+    server->scripts_answered = 0;
     server->scripts_refused = false;
     for (int i = 0; i < STORE_SCRIPTS; i++) {
         const char *argv[] = {"SCRIPT", "LOAD", script_text(scripts_used[i])};
         size_t sizes[] = {6, 4, strlen(argv[2])};
         if (!redis_link_send(server->link, 3, argv, sizes, on_script_loaded, server)) {
-            server->scripts_loading = 0;
+            server->scripts_refused = true; /* by our memory: those that left are answered yet */
             return;
         }
+        server->scripts_loading++;
     }
 }
 

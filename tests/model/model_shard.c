@@ -127,8 +127,18 @@ static void write_acknowledged(const struct held_op *op) {
     }
 }
 
-/* Keys are loaded once in a slot's life: on demand, or when its pages are begun. */
+/* Keys are loaded once in a slot's life: on demand, or when its pages are begun; but again if the
+ * answer did not come, for the store may have lost its tail since. */
 static bool key_known[ORACLE_KEYS];
+
+static bool key_to_load(const struct oracle_key *key, uint16_t slot_at) {
+    const struct shard_slot *slot = &fixture.shard->slots[slot_at];
+    struct bytes name = bytes_of_text(key->text);
+    return fixture_slot(&fixture, key->text).index == slot_at &&
+           (!key_known[key - oracle.keys] ||
+            (slot->state == SLOT_LOADING &&
+             bucket_find(fixture.shard, slot, key_hash(name), name) == 0));
+}
 
 static struct oracle_key *fetched; /* by the step to come */
 
@@ -143,7 +153,7 @@ static bool on_apply(struct fixture *f, const struct held_op *op) {
     } else if (op->kind == SHARD_OP_FETCH) {
         struct oracle_key *key =
             oracle_find(&oracle, bytes_of(op->assign.key, op->assign.key_size));
-        if (!key_known[key - oracle.keys]) {
+        if (key_to_load(key, slot_at)) {
             key_known[key - oracle.keys] = true;
             key_loaded(key, slot_at);
         }
@@ -151,9 +161,10 @@ static bool on_apply(struct fixture *f, const struct held_op *op) {
         if (plant == PLANT_LOST_ASLEEP && model_chance(5)) {
             fixture_forget(&fixture, bytes_of_text(key->text)); /* dropped before it was written */
         }
-    } else if (op->kind == SHARD_OP_LOAD_KEYS && op->cursor == 0) {
+    } else if ((op->kind == SHARD_OP_LOAD_KEYS || op->kind == SHARD_OP_LOAD_BUCKETS) &&
+               op->cursor == 0 && fixture.shard->slots[slot_at].state == SLOT_LOADING) {
         for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
-            if (fixture_slot(&fixture, oracle.keys[i].text).index == slot_at && !key_known[i]) {
+            if (key_to_load(&oracle.keys[i], slot_at)) {
                 key_known[i] = true;
                 key_loaded(&oracle.keys[i], slot_at);
             }
@@ -412,12 +423,18 @@ static void plans_change(void) {
     oracle_plans_tell(&oracle, &fixture);
 }
 
+/* Or the slot has a newer owner that the shard has not met yet: what it decides now is dropped. */
+static bool fence_holds(uint16_t slot_at) {
+    return fixture.shard->slots[slot_at].fence == fixture.fences[slot_at];
+}
+
 static void ownership_changes(void) {
     struct slot slot = {.index = (uint16_t)model_below(SLOTS)};
+    bool holds = fence_holds(slot.index), fair = fair_since_ns != UINT64_MAX && !fixture.hold;
     bool has = (fixture.owned[slot.index / 8] >> (slot.index % 8) & 1) != 0;
     fixture_own(&fixture, slot, !has);
     /* With everything answered the slot is let go in that step, and nothing may be missing. */
-    complete[slot.index] = has && fair_since_ns != UINT64_MAX && !fixture.hold;
+    complete[slot.index] = has && holds && fair;
 }
 
 /* Somebody else is given the slot, serves a while, and gives it back. */
@@ -466,13 +483,17 @@ static void store_loses_its_tail(void) {
 }
 
 static void stop_and_start(void) {
+    bool held[SLOTS];
     weather_turns_fair();
+    for (uint16_t i = 0; i < SLOTS; i++) {
+        held[i] = fence_holds(i);
+    }
     takes_happen();
     fixture_stop(&fixture);
     if (!fixture.stopped) {
         model_fail("not stopped although the store answered everything");
     }
-    memset(complete, true, sizeof complete);
+    memcpy(complete, held, sizeof complete);
     fixture_crash(&fixture);
     pending_count = 0;
 }

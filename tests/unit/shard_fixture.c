@@ -413,6 +413,9 @@ static void shard_start(struct fixture *fixture) {
     fixture->stopped = false;
 }
 
+/* Fewer than the default: models make a shard for each crash, and sanitizers clear it all. */
+#define MARKS_USUAL 4096
+
 void fixture_open_bare(struct fixture *fixture, const struct fixture_options *options) {
     struct fixture_options chosen = options != NULL ? *options : (struct fixture_options){0};
     memset(fixture, 0, sizeof *fixture);
@@ -420,7 +423,7 @@ void fixture_open_bare(struct fixture *fixture, const struct fixture_options *op
     fixture->now_ns = UINT64_C(1700000000) * SECOND;
     fixture->options = (struct shard_options){
         .slot_count = chosen.slot_count != 0 ? chosen.slot_count : 4,
-        .mark_count = chosen.mark_count,
+        .mark_count = chosen.mark_count != 0 ? chosen.mark_count : MARKS_USUAL,
         .resident_max = chosen.resident_max,
         .settle_ms = chosen.settle_ms,
         .snapshot_interval_ns =
