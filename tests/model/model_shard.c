@@ -64,17 +64,10 @@ static int plant;
 
 /* --- what the store has -------------------------------------------------------------------- */
 
-static struct record *record_of(struct bytes value, struct record *record) {
-    struct fault fault;
-    if (record_read(value, record, &fault) != CODE_OK) {
-        model_fail("an unreadable record was written: %s", fault.text);
-    }
-    return record;
-}
-
 static struct record *stored_record(const struct oracle_key *key, struct record *record) {
     const struct stored *stored = fixture_stored(&fixture, key->text, false);
-    return stored == NULL ? NULL : record_of(bytes_of(stored->value, stored->value_size), record);
+    return stored == NULL ? NULL
+                          : oracle_record(bytes_of(stored->value, stored->value_size), record);
 }
 
 /* The slot is being read, under a fence of its own. */
@@ -107,24 +100,6 @@ static void key_loaded(struct oracle_key *key, uint16_t slot_at) {
         }
     }
     counted_loads++;
-}
-
-static void write_acknowledged(const struct held_op *op) {
-    for (uint32_t i = 0; i < op->entry_count; i++) {
-        const struct held_entry *entry = &op->entries[i];
-        struct oracle_key *key = oracle_find(&oracle, bytes_of(entry->key, entry->key_size));
-        struct record room;
-        const struct record *record =
-            entry->remove ? NULL : record_of(bytes_of(entry->value, entry->value_size), &room);
-        int64_t state = oracle_state_of(key, record, fixture.now_ns);
-        if (state < 0) {
-            model_fail("key %s: a state was written that it was never in", key->text);
-        }
-        if (state > (int64_t)key->acknowledged) {
-            key->acknowledged = (uint32_t)state;
-        }
-        key->tail_lost = false;
-    }
 }
 
 /* Keys are loaded once in a slot's life: on demand, or when its pages are begun; but again if the
@@ -171,7 +146,7 @@ static bool on_apply(struct fixture *f, const struct held_op *op) {
         }
         complete[slot_at] = false;
     } else if (op->kind == SHARD_OP_WRITE) {
-        write_acknowledged(op);
+        oracle_acknowledge(&oracle, op, fixture.now_ns);
         if (plant == PLANT_LOST_DELETE && op->entry_count > 0 && op->entries[0].remove) {
             return false;
         }

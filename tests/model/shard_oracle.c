@@ -247,3 +247,29 @@ void oracle_plans_tell(const struct oracle *oracle, struct fixture *fixture) {
     }
     fixture_plans(fixture, plans, count);
 }
+
+struct record *oracle_record(struct bytes value, struct record *record) {
+    struct fault fault;
+    if (record_read(value, record, &fault) != CODE_OK) {
+        model_fail("an unreadable record was written: %s", fault.text);
+    }
+    return record;
+}
+
+void oracle_acknowledge(struct oracle *oracle, const struct held_op *op, uint64_t now_ns) {
+    for (uint32_t i = 0; i < op->entry_count; i++) {
+        const struct held_entry *entry = &op->entries[i];
+        struct oracle_key *key = oracle_find(oracle, bytes_of(entry->key, entry->key_size));
+        struct record room;
+        const struct record *record =
+            entry->remove ? NULL : oracle_record(bytes_of(entry->value, entry->value_size), &room);
+        int64_t state = oracle_state_of(key, record, now_ns);
+        if (state < 0) {
+            model_fail("key %s: a state was written that it was never in", key->text);
+        }
+        if (state > (int64_t)key->acknowledged) {
+            key->acknowledged = (uint32_t)state;
+        }
+        key->tail_lost = false;
+    }
+}

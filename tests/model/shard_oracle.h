@@ -73,6 +73,12 @@ int64_t oracle_state_of(const struct oracle_key *key, const struct record *recor
 void oracle_load(struct oracle *oracle, struct oracle_key *key, const struct record *record,
                  uint64_t now_ns);
 
+/* Reads a record that a shard wrote; fails if it cannot be read. */
+struct record *oracle_record(struct bytes value, struct record *record);
+
+/* The store has acknowledged the write; fails if it is of states that were not. */
+void oracle_acknowledge(struct oracle *oracle, const struct held_op *op, uint64_t now_ns);
+
 bool oracle_full(const struct oracle_state *state, uint64_t now_ns);
 
 #endif
