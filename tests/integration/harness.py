@@ -130,7 +130,13 @@ def metronome():
 
 # --- ports ---
 
-PORTS = range(10000, 31000)  # below those that the system gives to clients
+# A server of a Redis Cluster listens so far above its port for the others.
+BUS_APART = 10000
+BUS_PORTS = range(10000, 13000)
+
+# Below those that the system gives to clients, and not those of Redis Clusters.
+PORTS = [port for port in range(13000, 31000)
+         if port not in range(BUS_PORTS.start + BUS_APART, BUS_PORTS.stop + BUS_APART)]
 
 _given = set()
 
@@ -164,23 +170,19 @@ def free_ports(count=1):
     raise AssertionError("no %d free ports in a row" % count)
 
 
-# How far above its port a server of a Redis Cluster listens for the others.
-BUS_APART = 10000
-
-
 def free_bus_port():
-    """A free port for a server of a Redis Cluster: its bus is free too, and below that range."""
+    """A free port for a server of a Redis Cluster: its bus is free too."""
     for _ in range(200):
-        port = free_ports()
-        bus = port + BUS_APART
-        if bus >= 31000 or bus in _given:
+        port = random.choice(lane_of(BUS_PORTS))
+        if port in _given:
             continue
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as bus:
             try:
-                probe.bind(("127.0.0.1", bus))
+                probe.bind(("127.0.0.1", port))
+                bus.bind(("127.0.0.1", port + BUS_APART))
             except OSError:
                 continue
-        _given.add(bus)
+        _given.add(port)
         return port
     raise AssertionError("no free port with a free bus")
 
