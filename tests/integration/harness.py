@@ -304,6 +304,16 @@ class Redis(Process):
     def client(self):
         return RedisClient("127.0.0.1", self.port, self.password)
 
+    def terminate(self, within_s=20 * SLOW):
+        """SIGTERM, again each second: one that writes its first append-only file refuses to end."""
+        for _ in range(int(within_s)):
+            self.popen.send_signal(signal.SIGTERM)
+            try:
+                return self.popen.wait(1)
+            except subprocess.TimeoutExpired:
+                pass
+        return self.wait(0)
+
     def start(self):
         super().start()
 
