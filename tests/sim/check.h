@@ -143,9 +143,6 @@ void sleep_look(const struct shard *shard, const struct process *process,
 /* The highest fence of a slot that was ever raised, when, and by whom. */
 uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by);
 
-/* True if the process raises a fence of its own again, and keeps what it has in memory. */
-bool fence_is_raised_again(const struct process *process, uint32_t slot);
-
 /* --- planted faults ------------------------------------------------------------------------ */
 
 /* X(NAME, "name"): a rule that is broken on purpose; the checker that must find it is said beside.

@@ -28,7 +28,6 @@ struct shard_seen {
     const struct shard *shard;
     struct process *process;
     uint64_t fences[SLOTS_MAX];
-    bool raises_again[SLOTS_MAX];
     uint64_t now_ns;              /* cluster time of its last event */
     uint8_t owned[SLOTS_MAX / 8]; /* every slot that it ever had, for a planted fault */
 };
@@ -142,15 +141,6 @@ static struct shard_seen *seen_of(const struct shard *shard) {
     shards[shard_count] = seen;
     shard_count++;
     return seen;
-}
-
-bool fence_is_raised_again(const struct process *process, uint32_t slot) {
-    for (uint32_t i = 0; i < shard_count; i++) {
-        if (shards[i]->process == process && shards[i]->raises_again[slot]) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static void zombie_look(const struct shard_seen *seen, uint32_t slot) {
@@ -419,7 +409,6 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
     }
     for (uint32_t i = 0; i < update->op_count; i++) {
         if (update->ops[i].kind == SHARD_OP_RAISE_FENCE) {
-            seen->raises_again[update->ops[i].slot.index] = update->ops[i].fence != 0;
             sim_cover_many(COVER_FENCE_AGAIN, update->ops[i].fence != 0);
         }
     }
