@@ -9,15 +9,13 @@
 #include "proto/store_keys.h"
 #include "router/io/loops.h"
 #include "runtime/options.h"
+#include "runtime/redis_options.h"
 
 struct settings {
     const char *listen;
     const char *nodes;
-    const char *redis;               /* NULL: none */
-    const char *redis_password;      /* from the environment or the file, or NULL */
-    const char *redis_password_file; /* or NULL, as all of these */
-    const char *redis_sentinel_password;
-    const char *redis_ca, *redis_cert, *redis_key, *redis_server_name;
+    const char *redis; /* NULL: none */
+    struct redis_access redis_access;
     const char *key_prefix;
     uint64_t pending;
     uint64_t loops;
@@ -30,11 +28,6 @@ struct settings {
 static bool urls_check(const char *text, char *why, size_t why_size) {
     struct url_list list;
     return url_list_parse(text, &list, why, why_size);
-}
-
-static bool redis_check(const char *text, char *why, size_t why_size) {
-    struct redis_address address;
-    return redis_address_parse(text, &address, why, why_size);
 }
 
 static const struct option options[] = {
@@ -57,44 +50,10 @@ static const struct option options[] = {
      .kind = OPTION_TEXT,
      .offset = AT(redis),
      .metavar = "URL",
-     .check = redis_check,
+     .check = redis_url_check,
      .help = "The nodes' store, for plans that say on_unavailable: redis; the URL as for "
              "sluice-node. Without it such plans deny."},
-    {.name = "redis_password",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_password),
-     .secret = true,
-     .help = "Redis's password."},
-    {.name = "redis_password_file",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_password_file),
-     .metavar = "FILE",
-     .help = "A file that holds Redis's password and nothing else; read again at each login."},
-    {.name = "redis_sentinel_password",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_sentinel_password),
-     .secret = true,
-     .help = "The sentinels' password, if they want one."},
-    {.name = "redis_ca",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_ca),
-     .metavar = "FILE",
-     .help = "Whose certificates to believe, for rediss:// (default: the system's authorities)."},
-    {.name = "redis_cert",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_cert),
-     .metavar = "FILE",
-     .help = "The certificate to show to Redis, with its chain."},
-    {.name = "redis_key",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_key),
-     .metavar = "FILE",
-     .help = "The key of that certificate."},
-    {.name = "redis_server_name",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_server_name),
-     .metavar = "NAME",
-     .help = "Whom Redis's certificate must name, if not the host of --redis."},
+    REDIS_ACCESS_OPTIONS(AT(redis_access)),
     {.name = "key_prefix",
      .kind = OPTION_TEXT,
      .offset = AT(key_prefix),
@@ -166,15 +125,7 @@ static void on_signal(uv_signal_t *handle, int signal_number) {
 /* False, and why, if the options for the store do not fit. */
 static bool access_fill(const struct settings *settings, struct redis_access *access, char *why,
                         size_t why_size) {
-    *access = (struct redis_access){
-        .password = settings->redis_password,
-        .password_file = settings->redis_password_file,
-        .sentinel_password = settings->redis_sentinel_password,
-        .tls = {.ca = settings->redis_ca,
-                .cert = settings->redis_cert,
-                .key = settings->redis_key,
-                .server_name = settings->redis_server_name},
-    };
+    *access = settings->redis_access;
     if (!redis_access_check(access, settings->redis, why, why_size)) {
         return false;
     }

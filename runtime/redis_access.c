@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/redis_options.h"
 #include "runtime/redis_tls.h"
 
 /* Bytes of a reason before its option is named. */
@@ -76,4 +77,9 @@ bool redis_access_check(struct redis_access *access, const char *url, char *why,
         snprintf(why, why_size, "--redis-password-file: %s", reason);
     }
     return known;
+}
+
+bool redis_url_check(const char *text, char *why, size_t why_size) {
+    struct redis_address address;
+    return redis_address_parse(text, &address, why, why_size);
 }

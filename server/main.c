@@ -8,6 +8,7 @@
 #include "proto/plan.h"
 #include "proto/store_keys.h"
 #include "runtime/options.h"
+#include "runtime/redis_options.h"
 #include "server/io/node.h"
 
 #define MS UINT64_C(1000000)
@@ -22,11 +23,6 @@ static bool node_id_check(const char *text, char *why, size_t why_size) {
         return false;
     }
     return true;
-}
-
-static bool redis_check(const char *text, char *why, size_t why_size) {
-    struct redis_address address;
-    return redis_address_parse(text, &address, why, why_size);
 }
 
 static bool ack_option_check(const char *text, char *why, size_t why_size) {
@@ -57,45 +53,11 @@ static const struct option options[] = {
      .offset = AT(redis),
      .metavar = "URL",
      .initial = "redis://127.0.0.1:6379",
-     .check = redis_check,
+     .check = redis_url_check,
      .help = "The store: redis://[USER@]HOST[:PORT][/DB] (rediss:// over TLS), "
              "redis+sentinel://[USER@]HOST[:PORT],.../NAME[/DB], "
              "redis+cluster://[USER@]HOST[:PORT],... or unix:///PATH."},
-    {.name = "redis_password",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_password),
-     .secret = true,
-     .help = "Redis's password."},
-    {.name = "redis_password_file",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_password_file),
-     .metavar = "FILE",
-     .help = "A file that holds Redis's password and nothing else; read again at each login."},
-    {.name = "redis_sentinel_password",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_sentinel_password),
-     .secret = true,
-     .help = "The sentinels' password, if they want one."},
-    {.name = "redis_ca",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_ca),
-     .metavar = "FILE",
-     .help = "Whose certificates to believe, for rediss:// (default: the system's authorities)."},
-    {.name = "redis_cert",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_cert),
-     .metavar = "FILE",
-     .help = "The certificate to show to Redis, with its chain."},
-    {.name = "redis_key",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_key),
-     .metavar = "FILE",
-     .help = "The key of that certificate."},
-    {.name = "redis_server_name",
-     .kind = OPTION_TEXT,
-     .offset = AT(redis_server_name),
-     .metavar = "NAME",
-     .help = "Whom Redis's certificate must name, if not the host of --redis."},
+    REDIS_ACCESS_OPTIONS(AT(redis_access)),
     {.name = "ack",
      .kind = OPTION_TEXT,
      .offset = AT(ack),

@@ -191,13 +191,7 @@ static bool incarnation_draw(struct boot *boot, char *why) {
 
 static bool access_fill(struct redis_access *access, const struct node_settings *settings,
                         char *why) {
-    access->password = settings->redis_password;
-    access->password_file = settings->redis_password_file;
-    access->sentinel_password = settings->redis_sentinel_password;
-    access->tls = (struct redis_tls_files){.ca = settings->redis_ca,
-                                           .cert = settings->redis_cert,
-                                           .key = settings->redis_key,
-                                           .server_name = settings->redis_server_name};
+    *access = settings->redis_access;
     store_key key;
     int size = store_key_map(settings->key_prefix, key);
     access->slot = redis_slot_of(key, (size_t)size);

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/redis_access.h"
+
 /* Shards of one node. Arbitrary, but safe: more than the cores of any machine we know. */
 #define NODE_SHARDS_MAX 256
 
@@ -17,13 +19,7 @@
 struct node_settings {
     const char *node_id;
     const char *redis;
-    const char *redis_password;          /* from the environment or the file, or NULL */
-    const char *redis_password_file;     /* or NULL */
-    const char *redis_sentinel_password; /* or NULL */
-    const char *redis_ca;                /* these four: files and a name for TLS, or NULL */
-    const char *redis_cert;
-    const char *redis_key;
-    const char *redis_server_name;
+    struct redis_access redis_access;
     const char *ack; /* what an acknowledged write means; NULL: memory */
     const char *key_prefix;
     uint64_t shards;
