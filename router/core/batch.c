@@ -168,8 +168,8 @@ static void text_keep(struct item *item, struct bytes text) {
 static void item_moved(struct router *router, uint32_t index, const struct moved *moved) {
     const struct item *item = &router->items[index];
     router->counters.moved++;
-    if (router->map == NULL || moved->epoch.number == 0 ||
-        moved->epoch.number > router->map->epoch.number) {
+    assert(router->map != NULL); /* it was sent by one, and none is ever taken away */
+    if (moved->epoch.number == 0 || moved->epoch.number > router->map->epoch.number) {
         router->refresh_map = true;
     }
     uint32_t link = link_of_hash(router, item->hash);

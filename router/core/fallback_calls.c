@@ -51,16 +51,21 @@ void fallback_doubt(struct router *router, uint32_t index) {
     }
 }
 
-/* A plan without limits was learned from a node of an older version. */
-static bool is_for_store(const struct router *router, const struct item *item) {
+/* The plan that sends the item to the store; NULL: none does. A plan without limits was learned
+ * from a node of an older version. */
+static const struct plan *plan_for_store(const struct router *router, const struct item *item) {
     int32_t at;
-    return item->verb != VERB_REFUND && plan_of_choice(router->plans, &item->take.plan, &at) &&
-           at >= 0 && router->plans->plans[at].on_unavailable == POLICY_REDIS &&
-           router->plans->plans[at].generations[0].terms.limit_count > 0;
+    if (item->verb == VERB_REFUND || !plan_of_choice(router->plans, &item->take.plan, &at) ||
+        at < 0) {
+        return NULL;
+    }
+    const struct plan *plan = &router->plans->plans[at];
+    bool decides = plan->on_unavailable == POLICY_REDIS;
+    return decides && plan->generations[0].terms.limit_count > 0 ? plan : NULL;
 }
 
 uint64_t fallback_due_ns(struct router *router, const struct item *item) {
-    if (!router->fallback_on || !is_for_store(router, item)) {
+    if (!router->fallback_on || plan_for_store(router, item) == NULL) {
         return 0;
     }
     uint64_t patience_ns = item->deadline_ns - router->now_ns;
@@ -77,13 +82,13 @@ uint64_t fallback_due_ns(struct router *router, const struct item *item) {
 
 /* --- asking --------------------------------------------------------------------------------- */
 
-static void terms_fill(const struct router *router, struct fallback_call *call,
-                       const struct item *item, int32_t plan_at) {
+static void terms_fill(struct fallback_call *call, const struct item *item,
+                       const struct plan *plan) {
     call->by_default = item->take.plan.kind == PLAN_CHOICE_DEFAULT;
     if (item->take.plan.kind == PLAN_CHOICE_INLINE) {
         fallback_call_inline(call, &item->take.plan.limit);
     } else {
-        fallback_call_plan(call, &router->plans->plans[plan_at]);
+        fallback_call_plan(call, plan);
     }
     fallback_call_cost(call, item->verb, item->take.cost_tokens);
 }
@@ -103,10 +108,9 @@ static bool owner_has_spoken(struct router *router, const struct item *item) {
 
 bool fallback_start(struct router *router, uint32_t index) {
     struct item *item = &router->items[index];
-    int32_t at;
     item->fall_at_ns = 0;
-    if (router->map == NULL || owner_has_spoken(router, item) || !is_for_store(router, item) ||
-        !plan_of_choice(router->plans, &item->take.plan, &at)) {
+    const struct plan *plan = plan_for_store(router, item);
+    if (router->map == NULL || plan == NULL || owner_has_spoken(router, item)) {
         return false;
     }
     fallback_doubt(router, index);
@@ -128,7 +132,7 @@ bool fallback_start(struct router *router, uint32_t index) {
     call->rounds = 0;
     call->slot = slot_of_hash(item->hash, router->map->slot_count);
     call->assigned = (struct name){0};
-    terms_fill(router, call, item, at);
+    terms_fill(call, item, plan);
     call_emit(router, call);
     return true;
 }
@@ -175,7 +179,7 @@ static bool plan_changed(struct router *router, struct fallback_call *call,
         return false;
     }
     call->assigned = answer->assigned.size == 0 ? (struct name){0} : name_of(answer->assigned);
-    terms_fill(router, call, item, at);
+    terms_fill(call, item, plan);
     return true;
 }
 

@@ -136,7 +136,7 @@ static uint32_t link_find(const struct router *router, const struct endpoint_nam
 }
 
 /* A place for one more link: a free one, else that of a link which finishes what the map before
- * this one gave it. */
+ * this one gave it. There are as many places as shards of any map. */
 static uint32_t link_place(struct router *router) {
     uint32_t unwanted = INDEX_NONE;
     for (uint32_t i = 0; i < router->options.links_max; i++) {
@@ -147,10 +147,9 @@ static uint32_t link_place(struct router *router) {
             unwanted = i;
         }
     }
-    if (unwanted != INDEX_NONE) {
-        link_lose(router, unwanted);
-        link_drop(router, unwanted);
-    }
+    assert(unwanted != INDEX_NONE);
+    link_lose(router, unwanted);
+    link_drop(router, unwanted);
     return unwanted;
 }
 
@@ -216,7 +215,6 @@ static void links_follow_map(struct router *router) {
         uint32_t link = link_find(router, &map->shards[i].endpoint);
         if (link == INDEX_NONE) {
             link = link_place(router);
-            assert(link != INDEX_NONE);
             link_add(router, link, &map->shards[i].endpoint);
         }
         router->link_of_shard[i] = (uint16_t)link;

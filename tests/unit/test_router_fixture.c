@@ -210,16 +210,19 @@ struct plan_set *plans_make(uint64_t version, bool with_default) {
     return plans;
 }
 
-struct fixture *fixture_create(uint32_t items_max) {
-    struct router_options options = {
-        .items_max = items_max, .links_max = 8, .batches_per_link_max = 4, .fallback = true};
+struct fixture *fixture_create_of(const struct router_options *options) {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    size_t size = (router_size(&options) + 63) & ~(size_t)63;
+    size_t size = (router_size(options) + 63) & ~(size_t)63;
     fixture->memory = aligned_alloc(64, size);
     memset(fixture->memory, 0, size);
-    fixture->router = router_init(fixture->memory, &options);
+    fixture->router = router_init(fixture->memory, options);
     fixture->now_ns = 1000 * MS;
     return fixture;
+}
+
+struct fixture *fixture_create(uint32_t items_max) {
+    return fixture_create_of(&(struct router_options){
+        .items_max = items_max, .links_max = 8, .batches_per_link_max = 4, .fallback = true});
 }
 
 void fixture_destroy(struct fixture *fixture) {

@@ -69,6 +69,7 @@ struct fixture {
 
 /* A router with room for so many items, without a view. */
 struct fixture *fixture_create(uint32_t items_max);
+struct fixture *fixture_create_of(const struct router_options *options);
 void fixture_destroy(struct fixture *fixture);
 
 /* A map of `shards` shards of one node, every slot spread evenly; and plans "free" (deny, the
@@ -83,9 +84,9 @@ struct fixture *fixture_create_ready(uint32_t items_max, uint32_t shards);
 void give_view(struct fixture *fixture, struct map *map, struct plan_set *plans);
 void give_link(struct fixture *fixture, uint32_t link, bool up);
 
-/* One request of one take with plan nil and the default deadline. */
 /* A take that is told apart by its cost. */
 void ask_cost(struct fixture *fixture, const char *key, uint64_t cost_tokens);
+/* One request of one take with plan nil and the default deadline. */
 void ask(struct fixture *fixture, uint64_t client, enum verb verb, const char *key);
 void ask_takes(struct fixture *fixture, uint64_t client, enum verb verb, bool many,
                const struct take *takes, uint32_t count);
