@@ -257,14 +257,17 @@ void admin_emit(struct shard *shard) {
 
 /* --- all --- */
 
+/* The last of a slot that has been given away may take others with it. */
 void admin_store_lost(struct shard *shard) {
-    for (uint32_t i = shard->pending_count; i > 0; i--) {
-        if (shard->pending[i - 1].kind == SHARD_ADMIN_ASSIGN) {
-            struct shard_slot *slot = &shard->slots[shard->pending[i - 1].slot_at];
-            slot->refence = slot->refence || shard->pending[i - 1].op_id != 0;
-            assign_finish(shard, i - 1, false, REASON_STORE_AWAY);
+    while (shard->pending_count > 0) {
+        uint32_t at = shard->pending_count - 1;
+        const struct admin_pending *pending = &shard->pending[at];
+        if (pending->kind == SHARD_ADMIN_ASSIGN) {
+            struct shard_slot *slot = &shard->slots[pending->slot_at];
+            slot->refence = slot->refence || pending->op_id != 0;
+            assign_finish(shard, at, false, REASON_STORE_AWAY);
         } else {
-            pending_answer(shard, i - 1, REASON_STORE_AWAY);
+            pending_answer(shard, at, REASON_STORE_AWAY);
         }
     }
 }

@@ -1,6 +1,7 @@
 /*
  * The shard's core under events that the fuzzer chooses: takes, ownership, seals, plans, operators,
- * time, and a store that answers late, fails, fences and holds garbage.
+ * time, and a store that answers late, fails, fences and holds garbage. Some have room for a few
+ * buckets only: cold ones leave memory, slots sleep, and keys are read on demand.
  *
  * Each event is an opcode byte and its arguments. Every step is checked against what the header
  * promises; at the end the store comes back, the shard is stopped, and all memory must return.
@@ -20,6 +21,8 @@
 #define PLAN_CHANGES_MAX 6
 #define EVENTS_MAX 400
 #define GARBAGE_KEY_MAX (KEY_BYTES_MAX + 8)
+#define TAKES_MAX 8 /* of an event */
+#define TOKENS (EVENTS_MAX * TAKES_MAX)
 
 static const char *const plan_names[] = {"default", "pair", "gone", "p.3"};
 static const uint64_t costs[] = {0, 1, 2, 5, 19, 20, 21, 100, TOKENS_MAX};
@@ -40,6 +43,9 @@ struct world {
     struct fuzz fuzz;
     uint64_t asked, replied; /* operators' requests */
     uint32_t plan_changes;
+    uint32_t tokens;    /* of takes, given */
+    bool waits[TOKENS]; /* its result was held, and is not released yet */
+    uint32_t waiting;   /* of them */
     uint8_t keys[KEYS][KEY_BYTES_MAX];
     uint32_t key_sizes[KEYS];
 };
@@ -102,8 +108,29 @@ static void heap_put(void *ctx, void *piece, size_t size) {
     free(piece);
 }
 
+/* What was held is released once: but for a take that was decided when its key had been read and
+ * whose mark has to be written, which is told twice. */
+static void on_update(struct fixture *fixture, const struct shard_update *update) {
+    for (uint32_t i = 0; i < update->release_count; i++) {
+        const struct shard_release *release = &update->releases[i];
+        FUZZ_CHECK(release->token < world.tokens && world.waits[release->token]);
+        if (release->kind != SHARD_RELEASE_RESULT_HELD) {
+            world.waits[release->token] = false;
+            world.waiting--;
+        }
+        if (release->kind == SHARD_RELEASE_REASON) {
+            FUZZ_CHECK(release->reason != REASON_NONE);
+        }
+    }
+    for (uint32_t i = 0; i < update->op_count; i++) {
+        const struct shard_op *op = &update->ops[i];
+        FUZZ_CHECK(op->slot.index < SLOTS && op->op_id != 0);
+        FUZZ_CHECK(op->kind != SHARD_OP_FETCH || op->key.size >= 1);
+    }
+}
+
 /* As fixture_open_bare does, on this heap. */
-static void shard_open(uint64_t memory_bytes_max) {
+static void shard_open(uint64_t memory_bytes_max, uint32_t resident_max) {
     struct fixture *fixture = &world.fixture;
     fixture->heap_bytes_max = UINT64_MAX;
     fixture->now_ns = UINT64_C(1700000000) * SECOND;
@@ -111,7 +138,9 @@ static void shard_open(uint64_t memory_bytes_max) {
         (struct shard_options){.slot_count = SLOTS,
                                .snapshot_interval_ns = 100 * MS,
                                .memory_bytes_max = memory_bytes_max,
+                               .resident_max = resident_max,
                                .memory = {.get = heap_get, .put = heap_put, .ctx = fixture}};
+    fixture->on_update = on_update;
     fixture->shard = shard_create(&fixture->options);
     FUZZ_CHECK(fixture->shard != NULL);
 }
@@ -132,7 +161,8 @@ static void counters_check(void) {
         shard_slot_load(fixture->shard, (struct slot){.index = i}, &load);
         buckets += load.buckets;
     }
-    FUZZ_CHECK(buckets == counters->buckets);
+    FUZZ_CHECK(buckets >= counters->buckets); /* and those that are known to be stored only */
+    FUZZ_CHECK(world.fixture.options.resident_max != 0 || buckets == counters->buckets);
 }
 
 static void world_check(void) {
@@ -174,7 +204,7 @@ static void result_check(const struct shard_item *item, const struct take_result
  */
 
 static void takes_give(void) {
-    struct shard_item items[8];
+    struct shard_item items[TAKES_MAX];
     struct shard_event event = {.kind = SHARD_EVENT_TAKES};
     struct fuzz *fuzz = &world.fuzz;
     uint32_t count = fuzz_below(fuzz, COUNT_OF(items) + 1);
@@ -182,6 +212,7 @@ static void takes_give(void) {
         uint8_t choice = fuzz_u8(fuzz);
         items[i] =
             (struct shard_item){.verb = (enum verb)(choice % 3),
+                                .token = world.tokens + i,
                                 .take = {.key = key_choose(),
                                          .cost_tokens = costs[fuzz_below(fuzz, COUNT_OF(costs))],
                                          .deadline_ms = 250}};
@@ -197,10 +228,21 @@ static void takes_give(void) {
     }
     event.takes.items = items;
     event.takes.count = count;
+    for (uint32_t i = 0; i < count; i++) { /* it may be released in the step after this */
+        world.waits[world.tokens + i] = true;
+    }
+    world.tokens += count;
+    world.waiting += count;
     fixture_step(&world.fixture, &event);
     FUZZ_CHECK(world.fixture.update.result_count == count);
     for (uint32_t i = 0; i < count; i++) {
         const struct take_result *result = &world.fixture.update.results[i];
+        uint32_t token = (uint32_t)items[i].token;
+        FUZZ_CHECK(world.fixture.update.held[i] || world.waits[token]); /* a release needs that */
+        if (!world.fixture.update.held[i]) {
+            world.waits[token] = false;
+            world.waiting--;
+        }
         bool asked = world.fixture.update.held[i] && !result->allowed;
         if (!asked) { /* else it is decided when its key has been read */
             result_check(&items[i], result);
@@ -298,13 +340,14 @@ static void garbage_answer(void) {
     struct fuzz *fuzz = &world.fuzz;
     struct shard_stored_pair pairs[4];
     uint8_t garbage_keys[4][GARBAGE_KEY_MAX];
+    bool is_fetch = fixture->held[0].kind == SHARD_OP_FETCH;
     struct shard_event event = {.kind = SHARD_EVENT_STORED};
     event.stored.op_kind = (uint8_t)fixture->held[0].kind;
     event.stored.slot = fixture->held[0].slot;
     event.stored.op_id = fixture->held[0].op_id;
     event.stored.fence = fixture->fences[event.stored.slot.index] += 1 + fuzz_below(fuzz, 3);
     event.stored.cursor = fuzz_below(fuzz, 2);
-    event.stored.pair_count = fuzz_below(fuzz, 5);
+    event.stored.pair_count = is_fetch ? 2 : fuzz_below(fuzz, 5);
     event.stored.pairs = pairs;
     held_drop();
     for (uint32_t i = 0; i < event.stored.pair_count; i++) {
@@ -316,6 +359,9 @@ static void garbage_answer(void) {
             pairs[i].key = bytes_of(garbage_keys[i], size);
         }
         pairs[i].value = fuzz_bytes(fuzz, choice & 63);
+        if (is_fetch && (choice & 64) != 0) {
+            pairs[i].value = (struct bytes){0}; /* there is none */
+        }
     }
     fixture_step(fixture, &event);
 }
@@ -325,8 +371,8 @@ static void stale_answer(void) {
     struct fuzz *fuzz = &world.fuzz;
     uint8_t choice = fuzz_u8(fuzz);
     struct shard_event event = {.kind = SHARD_EVENT_STORED};
-    event.stored.op_kind = choice % 5;
-    event.stored.status = (enum shard_stored_status)(choice / 5 % 3);
+    event.stored.op_kind = choice % 6;
+    event.stored.status = (enum shard_stored_status)(choice / 6 % 3);
     event.stored.slot.index = fuzz_u8(fuzz) % SLOTS;
     event.stored.op_id = UINT32_MAX - choice;
     event.stored.fence = fuzz_u8(fuzz);
@@ -355,6 +401,15 @@ static void record_plant(void) {
     fixture_put(&world.fixture, key, bytes_of(value, record_write(&record, value)), false);
 }
 
+/* The store is there, and no longer keeps what it promised: what it was asked is answered later. */
+static void store_refuse(void) {
+    struct fixture *fixture = &world.fixture;
+    struct shard_event event = {.kind = SHARD_EVENT_STORE};
+    fixture->store_up = false;
+    event.store.up = false;
+    fixture_step(fixture, &event);
+}
+
 static void store_event(uint8_t opcode) {
     struct fixture *fixture = &world.fixture;
     uint8_t choice = fuzz_u8(&world.fuzz);
@@ -368,6 +423,8 @@ static void store_event(uint8_t opcode) {
         fixture->hold = (choice & 1) != 0;
         fixture->fail_applies = (choice & 2) != 0;
         fixture->answer = (enum shard_stored_status)((choice >> 2) % 3);
+    } else if (opcode == 4 && fixture->store_up && (choice & 2) != 0) {
+        store_refuse();
     } else if (opcode == 4) {
         fixture_store(fixture, !fixture->store_up, (choice & 1) != 0);
     } else if (opcode == 5) {
@@ -419,7 +476,7 @@ static void world_end(void) {
     }
     FUZZ_CHECK(fixture->stopped);
     FUZZ_CHECK(shard_counters(fixture->shard)->buckets_dirty == 0);
-    FUZZ_CHECK(world.replied == world.asked);
+    FUZZ_CHECK(world.replied == world.asked && world.waiting == 0);
     fixture->plans = NULL; /* not from the heap */
     fixture_close(fixture);
 }
@@ -429,7 +486,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     world.fuzz = fuzz_of(data, size);
     keys_make();
     uint8_t start = fuzz_u8(&world.fuzz);
-    shard_open((start & 1) != 0 ? 3u << 20 : 16u << 20);
+    uint32_t resident_max = (start & 32) != 0 ? 1 + (start >> 6) * 3u : 0;
+    shard_open((start & 1) != 0 ? 3u << 20 : 16u << 20, resident_max);
     plans_give();
     if ((start & 2) != 0) {
         fixture_store(&world.fixture, true, false);

@@ -212,6 +212,30 @@ static void test_release_waits_for_assignments(void **state) {
     assert_string_equal(fixture_show(&fixture, "a").plan.text, "pair");
 }
 
+/* A store that no longer keeps its promise is away, and has not answered what it was asked. The
+ * last assignment of a slot that was given away takes the slot's other requests with it. */
+static void test_store_away_while_a_slot_is_released(void **state) {
+    struct slot slot = fixture_slot(&fixture, "a");
+    struct shard_event event = {.kind = SHARD_EVENT_STORE};
+    fixture.hold = true;
+    fixture_admin(&fixture, SHARD_ADMIN_ASSIGN, "a", "pair");
+    fixture_admin(&fixture, SHARD_ADMIN_ASSIGN, "a", "default");
+    fixture_admin(&fixture, SHARD_ADMIN_ASSIGN, "a", "pair");
+    fixture_own(&fixture, slot, false);
+    assert_int_equal(fixture.reply_count, 0);
+    fixture.store_up = false;
+    fixture_step(&fixture, &event);
+    for (int i = 0; i < 3; i++) {
+        assert_int_not_equal(fixture_reply(&fixture).reason, REASON_NONE);
+    }
+    assert_int_equal(fixture.reply_count, 0);
+    fixture_answer_all(&fixture); /* too late */
+    fixture.hold = false;
+    fixture_store(&fixture, true, false);
+    fixture_own(&fixture, slot, true);
+    assert_int_equal(admin(SHARD_ADMIN_SHOW, "a", NULL), REASON_NONE);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_usual, close_any)
     const struct CMUnitTest tests[] = {
@@ -226,6 +250,7 @@ int main(void) {
         TEST(test_requests_that_wait_are_bounded),
         TEST(test_where_the_slot_is_not_served),
         TEST(test_release_waits_for_assignments),
+        TEST(test_store_away_while_a_slot_is_released),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
