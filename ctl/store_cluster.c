@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/memory.h"
+#include "runtime/redis_time.h"
 
 /* One question to the store and what to do with the answer. */
 struct load {
@@ -35,12 +36,9 @@ static void on_value(void *ctx, redisReply *reply) {
 
 static void on_time(void *ctx, redisReply *reply) {
     struct load *load = ctx;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
+    if (!redis_time_read(reply, &load->cluster->time_ns)) {
         store_fail(load->store, "Redis answered TIME with something else than a time");
-        return;
     }
-    load->cluster->time_ns = strtoull(reply->element[0]->str, NULL, 10) * UINT64_C(1000000000) +
-                             strtoull(reply->element[1]->str, NULL, 10) * UINT64_C(1000);
 }
 
 static void on_lease(void *ctx, redisReply *reply) {

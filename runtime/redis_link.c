@@ -193,7 +193,7 @@ static void on_context_gone(void *ctx, const redisAsyncContext *context) {
              (context->c.err == REDIS_ERR_EOF || context->c.err == REDIS_ERR_IO))
         why_set(link, "it hung up without an answer", "does it want TLS (rediss://)?");
     why_set(link, link->was_up ? "connection lost" : "cannot connect",
-            context->c.errstr[0] != '\0' ? context->c.errstr : "");
+            link->replies.refused != NULL ? link->replies.refused : context->c.errstr);
     link_rest(link);
 }
 
@@ -263,7 +263,8 @@ static void link_connect(struct redis_link *link, const char *host) {
     }
     link->context = context;
     context->data = link;
-    redis_replies_use(&link->replies, context->c.reader);
+    link->replies_wanted = 0;
+    redis_replies_use(&link->replies, context->c.reader, &link->replies_wanted);
     if (!local)
         (void)redisEnableKeepAlive(&context->c);
     redisAsyncSetConnectCallback(context, on_connect);
@@ -420,6 +421,7 @@ static bool command_sent(struct redis_command *command, int status) {
     }
     TAILQ_INSERT_TAIL(&link->commands, command, entry);
     link->outstanding++;
+    link->replies_wanted++;
     link->unflushed = true;
     if (!uv_is_active((uv_handle_t *)&link->watchdog))
         watchdog_arm(link, REDIS_COMMAND_MS);

@@ -61,6 +61,7 @@ struct redis_link {
     struct retry retry;
     uint64_t up_since_ms;
     size_t outstanding;
+    size_t replies_wanted; /* to all that was sent by this connection, and have not begun */
     TAILQ_HEAD(command_list, redis_command) commands;
     char why[REDIS_WHY_BYTES_MAX];
     void (*on_closed)(void *ctx);

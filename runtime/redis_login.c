@@ -62,12 +62,18 @@ static void on_role(redisAsyncContext *context, void *data_reply, void *data) {
     link_rise(link);
 }
 
+static int sent(struct redis_link *link, int status) {
+    link->replies_wanted += status == REDIS_OK;
+    return status;
+}
+
 static int auth_send(struct redis_link *link, const char *password) {
     const char *user = link->access->address.user;
     if (user[0] != '\0')
-        return redisAsyncCommand(link->context, on_auth, link, "AUTH %s %s", user, password);
+        return sent(link,
+                    redisAsyncCommand(link->context, on_auth, link, "AUTH %s %s", user, password));
     if (password[0] != '\0')
-        return redisAsyncCommand(link->context, on_auth, link, "AUTH %s", password);
+        return sent(link, redisAsyncCommand(link->context, on_auth, link, "AUTH %s", password));
     return REDIS_OK;
 }
 
@@ -81,11 +87,11 @@ bool login_send(struct redis_link *link, char why[REDIS_WHY_BYTES_MAX]) {
     if (!known)
         return false;
     if (status == REDIS_OK && database != 0)
-        status = redisAsyncCommand(context, on_select, link, "SELECT %d", database);
+        status = sent(link, redisAsyncCommand(context, on_select, link, "SELECT %d", database));
     if (status == REDIS_OK)
-        status = redisAsyncCommand(context, on_ping, link, "PING");
+        status = sent(link, redisAsyncCommand(context, on_ping, link, "PING"));
     if (status == REDIS_OK)
-        status = redisAsyncCommand(context, on_role, link, "ROLE");
+        status = sent(link, redisAsyncCommand(context, on_role, link, "ROLE"));
     if (status != REDIS_OK)
         snprintf(why, REDIS_WHY_BYTES_MAX, "%s",
                  context->errstr != NULL && context->errstr[0] != '\0' ? context->errstr

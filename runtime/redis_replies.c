@@ -1,5 +1,6 @@
 #include "runtime/redis_replies.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -20,12 +21,16 @@ typedef size_t element_count;
 typedef int element_count;
 #endif
 
+static const char too_long[] = "a reply takes more than 256 MiB";
+_Static_assert(REDIS_REPLY_BYTES_MAX == (size_t)256 << 20, "the text above says so");
+
 /* --- memory -------------------------------------------------------------------------------- */
 
 static void pieces_free(struct redis_replies *replies, const struct redis_piece *until) {
     while (replies->pieces != until) {
         struct redis_piece *piece = replies->pieces;
         replies->pieces = piece->next;
+        replies->bytes -= piece->size;
         free(piece);
     }
 }
@@ -44,19 +49,25 @@ static void replies_reset(struct redis_replies *replies) {
 }
 
 static void *replies_get(struct redis_replies *replies, size_t size) {
-    if (size > SIZE_MAX / 2) {
+    if (size > REDIS_REPLY_BYTES_MAX) {
+        replies->refused = too_long;
         return NULL;
     }
     size = (size + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
     struct redis_piece *piece = replies->pieces;
     if (piece == NULL || size > piece->size - replies->used) {
         size_t bytes = size > REDIS_REPLIES_PIECE_BYTES ? size : REDIS_REPLIES_PIECE_BYTES;
+        if (replies->bytes > REDIS_REPLY_BYTES_MAX - bytes) {
+            replies->refused = too_long;
+            return NULL;
+        }
         piece = malloc(sizeof *piece + bytes);
         if (piece == NULL) {
             return NULL;
         }
         *piece = (struct redis_piece){.next = replies->pieces, .size = bytes};
         replies->pieces = piece;
+        replies->bytes += bytes;
         replies->used = 0;
     }
     void *got = (char *)piece->bytes + replies->used;
@@ -66,14 +77,31 @@ static void *replies_get(struct redis_replies *replies, size_t size) {
 
 /* --- what the reader calls ----------------------------------------------------------------- */
 
+/* Errors are hiredis's business: a server that has no room for another client says so unasked. */
+static bool is_wanted(struct redis_replies *replies, int type) {
+    if (replies->wanted == NULL || (*replies->wanted == 0 && type == REDIS_REPLY_ERROR)) {
+        return true;
+    }
+    if (*replies->wanted == 0) {
+        replies->refused = "a reply came that nobody asked for";
+        return false;
+    }
+    --*replies->wanted;
+    return true;
+}
+
 /* `extra` bytes follow the reply. One without a parent begins anew: the reply before it has been
  * dealt with, for hiredis calls back before it reads on. */
 static redisReply *reply_get(const redisReadTask *task, size_t extra) {
     struct redis_replies *replies = task->privdata;
     if (task->parent == NULL) {
         replies_reset(replies);
+        if (!is_wanted(replies, task->type)) {
+            return NULL;
+        }
     }
-    redisReply *reply = extra < SIZE_MAX / 2 ? replies_get(replies, sizeof *reply + extra) : NULL;
+    redisReply *reply =
+        replies_get(replies, extra < SIZE_MAX / 2 ? sizeof *reply + extra : SIZE_MAX);
     if (reply == NULL) {
         return NULL;
     }
@@ -98,10 +126,8 @@ static void *string_create(const redisReadTask *task, char *text, size_t size) {
 }
 
 static void *array_create(const redisReadTask *task, element_count count) {
-    if ((size_t)count > SIZE_MAX / 4 / sizeof(redisReply *)) {
-        return NULL;
-    }
-    redisReply *reply = reply_get(task, (size_t)count * sizeof(redisReply *));
+    bool fits = (size_t)count <= REDIS_REPLY_BYTES_MAX / sizeof(redisReply *);
+    redisReply *reply = reply_get(task, fits ? (size_t)count * sizeof(redisReply *) : SIZE_MAX);
     if (reply != NULL) {
         reply->elements = (size_t)count;
         reply->element = (redisReply **)(void *)(reply + 1);
@@ -125,19 +151,38 @@ static void *nil_create(const redisReadTask *task) {
     return reply;
 }
 
+/* Of a protocol that we do not ask for, and a server may speak all the same: without these hiredis
+ * would hand us a number for a pointer. */
+#if HIREDIS_MAJOR > 0
+static void *double_create(const redisReadTask *task, double value, char *text, size_t size) {
+    return string_create(task, text, size);
+}
+
+static void *bool_create(const redisReadTask *task, int value) {
+    return integer_create(task, value);
+}
+#endif
+
 static void reply_free(void *reply) {
     (void)reply; /* goes when the next one begins */
 }
 
-void redis_replies_use(struct redis_replies *replies, redisReader *reader) {
-    /* Doubles and booleans are of a protocol that we do not ask for. */
-    static const redisReplyObjectFunctions functions = {.createString = string_create,
-                                                        .createArray = array_create,
-                                                        .createInteger = integer_create,
-                                                        .createNil = nil_create,
-                                                        .freeObject = reply_free};
+void redis_replies_use(struct redis_replies *replies, redisReader *reader, size_t *wanted) {
+    static const redisReplyObjectFunctions functions = {
+        .createString = string_create,
+        .createArray = array_create,
+        .createInteger = integer_create,
+        .createNil = nil_create,
+#if HIREDIS_MAJOR > 0
+        .createDouble = double_create,
+        .createBool = bool_create,
+#endif
+        .freeObject = reply_free,
+    };
     reader->fn = (redisReplyObjectFunctions *)&functions; /* it only reads them */
     reader->privdata = replies;
+    replies->wanted = wanted;
+    replies->refused = NULL;
 }
 
 void redis_replies_fini(struct redis_replies *replies) {

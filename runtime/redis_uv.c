@@ -1,6 +1,9 @@
 #include "runtime/redis_uv.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#include "runtime/redis_replies.h"
 
 struct redis_uv {
     uv_poll_t poll;
@@ -20,6 +23,15 @@ static void events_set(struct redis_uv *adapter, int events) {
         uv_poll_stop(&adapter->poll);
 }
 
+/* A text arrives whole before anybody sees it. One that does not end must not fill our memory. */
+static void length_check(redisAsyncContext *context) {
+    if (context->c.reader != NULL && context->c.reader->len > REDIS_REPLY_BYTES_MAX) {
+        context->c.err = REDIS_ERR_PROTOCOL;
+        snprintf(context->c.errstr, sizeof context->c.errstr, "a text takes more than 256 MiB");
+        redisAsyncFree(context);
+    }
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events) {
     struct redis_uv *adapter = poll->data;
     /* An error of the socket: libuv has stopped polling. Reading makes hiredis find out which; if
@@ -28,6 +40,8 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
         events = UV_READABLE;
     if (adapter->context != NULL && (events & UV_READABLE))
         redisAsyncHandleRead(adapter->context);
+    if (adapter->context != NULL && (events & UV_READABLE))
+        length_check(adapter->context);
     if (adapter->context != NULL && (events & UV_WRITABLE))
         redisAsyncHandleWrite(adapter->context);
     if (adapter->context != NULL && status < 0)

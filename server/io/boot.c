@@ -10,6 +10,7 @@
 #include "proto/map_codec.h"
 #include "proto/store_keys.h"
 #include "runtime/redis_slots.h"
+#include "runtime/redis_time.h"
 #include "server/io/redis_sync.h"
 
 /* The oldest Redis that has all we use (HSET of many fields, UNLINK-free scripts). */
@@ -24,7 +25,7 @@ static bool ack_verify(struct boot *boot, const char *info, char *why) {
     if (boot->ack.kind == ACK_AOF) {
         const char *command[] = {"CONFIG", "GET", "appendfsync"};
         reply = redis_sync_call(boot->redis, 3, command, reason, sizeof reason);
-        if (reply != NULL && reply->elements == 2) {
+        if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
             appendfsync = reply->element[1]->str;
         }
     }
@@ -42,6 +43,11 @@ static bool server_check(struct boot *boot, const struct log *log, char *why) {
     const char *info_command[] = {"INFO"};
     redisReply *reply = redis_sync_call(boot->redis, 1, info_command, why, BOOT_WHY_BYTES);
     if (reply == NULL) {
+        return false;
+    }
+    if (reply->type != REDIS_REPLY_STRING) {
+        snprintf(why, BOOT_WHY_BYTES, "Redis answered INFO with something else than a text");
+        freeReplyObject(reply);
         return false;
     }
     char version[32], aof[8], policy[32], cluster[8];
@@ -137,11 +143,7 @@ static bool clock_measure(struct boot *boot, char *why) {
             return false;
         }
         sample.after_ns = clock_monotonic_ns();
-        bool good = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2;
-        if (good) {
-            sample.store_ns = strtoull(reply->element[0]->str, NULL, 10) * UINT64_C(1000000000) +
-                              strtoull(reply->element[1]->str, NULL, 10) * UINT64_C(1000);
-        }
+        bool good = redis_time_read(reply, &sample.store_ns);
         freeReplyObject(reply);
         if (!good) {
             snprintf(why, BOOT_WHY_BYTES, "Redis answered TIME with something else than a time");

@@ -58,7 +58,8 @@ static bool lease_read(struct boot *boot, const char *key, struct lease_look *lo
     if (reply == NULL) {
         return false;
     }
-    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING) {
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+        reply->element[0]->type == REDIS_REPLY_STRING) {
         look->held = true;
         snprintf(look->incarnation, sizeof look->incarnation, "%s", reply->element[0]->str);
         if (reply->element[1]->type == REDIS_REPLY_STRING) {
@@ -141,7 +142,7 @@ bool boot_lease_check(struct boot *boot, const struct node_settings *settings,
         if (!lease_read(boot, key, &look, why)) {
             return false;
         }
-        bool renewed = look.held && (look.ttl_ms > left_ms || look.ttl_ms < 0 ||
+        bool renewed = look.held && (look.ttl_ms >= left_ms || look.ttl_ms < 0 ||
                                      strcmp(look.incarnation, first.incarnation) != 0);
         if (renewed) {
             snprintf(why, BOOT_WHY_BYTES,
@@ -179,8 +180,13 @@ bool boot_lease_acquire(struct boot *boot, const struct node_settings *settings,
     if (reply == NULL) {
         return false;
     }
-    bool taken = strcmp(reply->str, "OK") == 0;
-    if (!taken) {
+    bool told = reply->type == REDIS_REPLY_STRING;
+    bool taken = told && strcmp(reply->str, "OK") == 0;
+    if (!told) {
+        snprintf(why, BOOT_WHY_BYTES,
+                 "Redis answered the lease of %s with something else than a text",
+                 settings->node_id);
+    } else if (!taken) {
         snprintf(why, BOOT_WHY_BYTES,
                  "another process (incarnation %s) took the id %s at the same moment", reply->str,
                  settings->node_id);

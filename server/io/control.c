@@ -71,6 +71,13 @@ static void reply_send(struct control *control, const struct endpoint_caller *ca
 }
 
 void control_call_reply(struct control_call *call, const struct writer *writer) {
+    if (writer->overflow) { /* what the store holds has no bound of ours */
+        struct fault fault;
+        fault_set(&fault, CODE_TOO_LARGE, "the answer would have more than %u bytes",
+                  CONTROL_REPLY_BYTES_MAX);
+        control_call_fail(call, &fault, NULL);
+        return;
+    }
     reply_send(call->control, &call->caller, writer);
     call_put(call);
 }

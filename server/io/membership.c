@@ -147,6 +147,17 @@ static void put_back(struct membership *membership, uint64_t map_stored, uint64_
     }
 }
 
+/* [incarnation of who holds the lease], or [OK, map, plans, absent, epoch, version]. */
+static bool beat_valid(const redisReply *reply) {
+    if (reply->type != REDIS_REPLY_ARRAY || (reply->elements != 1 && reply->elements != 6) ||
+        reply->element[0]->type != REDIS_REPLY_STRING) {
+        return false;
+    }
+    return reply->elements == 1 || (reply->element[3]->type == REDIS_REPLY_ARRAY &&
+                                    reply->element[4]->type == REDIS_REPLY_STRING &&
+                                    reply->element[5]->type == REDIS_REPLY_STRING);
+}
+
 static void on_beat(void *ctx, redisReply *reply) {
     struct membership *membership = ctx;
     membership->beating = false;
@@ -158,16 +169,13 @@ static void on_beat(void *ctx, redisReply *reply) {
     if (redirect != REDIS_REDIRECT_NONE && redirect != REDIS_REDIRECT_DOWN) {
         return; /* our keys are being moved: the link follows, and the next one will do */
     }
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0) {
+    if (!beat_valid(reply)) {
         log_error(&membership->log, "Redis refused the heartbeat: %s",
                   reply->type == REDIS_REPLY_ERROR ? reply->str : "unexpected answer");
         return;
     }
     if (reply->elements == 1) {
         membership->handler.on_usurped(membership->handler.ctx, reply->element[0]->str);
-        return;
-    }
-    if (reply->elements != 6) {
         return;
     }
     membership->beat_answered_ns = membership->beat_sent_ns;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/memory.h"
+#include "runtime/redis_time.h"
 #include "server/io/store_impl.h"
 
 /* --- calls --------------------------------------------------------------------------------- */
@@ -346,10 +347,7 @@ static void on_time(void *ctx, redisReply *reply) {
     struct clock_sample sample = {.before_ns = store->clock_asked_ns,
                                   .after_ns = clock_monotonic_ns()};
     store->clock_asked_ns = 0;
-    if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-        !store->closing) {
-        sample.store_ns = strtoull(reply->element[0]->str, NULL, 10) * UINT64_C(1000000000) +
-                          strtoull(reply->element[1]->str, NULL, 10) * UINT64_C(1000);
+    if (reply != NULL && !store->closing && redis_time_read(reply, &sample.store_ns)) {
         store->handler.on_clock(store->handler.ctx, &sample);
     }
 }

@@ -146,7 +146,10 @@ def main():
     write("address", chosen(ADDRESSES))
     write("redis_slots", chosen([(0, error) for error in CLUSTER_ERRORS] +
                                 [(1, table) for table in CLUSTER_TABLES]))
-    write("shard", [bytes([start]) + data for start, data in zip((2, 3, 6, 18, 0), events(5))])
+    write("shard", [bytes([start]) + data for start, data in
+                    zip((2, 3, 6, 18, 0, 34, 50, 98, 178), events(9))]) # from 32: few buckets stay
+    for lying in ("store", "membership", "boot"):
+        write(lying, [b"\0"] + [bytes([start]) + data for start, data in enumerate(events(5))])
     write("router", events(5))
     write("bench_input", [b"\0" + reply for reply in HTTP_REPLIES] + [
         b"\1" + head + b"".join(struct.pack("<QQQII", sent, sent + 5, 1, key, 0)

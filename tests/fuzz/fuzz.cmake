@@ -34,3 +34,18 @@ sluice_fuzz(router LINK sluice_router_core)
 sluice_fuzz(handover LINK sluice_server_core)
 sluice_fuzz(bench_input LINK sluice_bench_parts)
 sluice_fuzz(backup LINK sluice_ctl_backup)
+
+# Those that talk to a Redis that lies: its functions go before those of hiredis and libuv. With
+# hiredis 1.0 and newer, which can be given a socket.
+set(lying_names redisAsyncConnect redisAsyncConnectUnix redisAsyncSetConnectCallback
+    redisEnableKeepAlive redis_slot_of uv_getaddrinfo uv_now uv_run uv_stop getaddrinfo nanosleep)
+list(TRANSFORM lying_names PREPEND "LINKER:--wrap=" OUTPUT_VARIABLE lying_options)
+function(sluice_fuzz_lying name)
+    if(HIREDIS_SSL_FOUND)
+        sluice_fuzz(${name} SOURCES ${fuzz_dir}/lying_redis.c ${ARGN})
+        target_link_options(fuzz_${name} PRIVATE ${lying_options})
+    endif()
+endfunction()
+sluice_fuzz_lying(store LINK sluice_server)
+sluice_fuzz_lying(membership LINK sluice_server)
+sluice_fuzz_lying(boot LINK sluice_server)

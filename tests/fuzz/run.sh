@@ -63,6 +63,10 @@ mkdir -p "$crashes" "$logs"
 
 # one TARGET: replays, then fuzzes. libFuzzer adds to the first folder that it is given.
 one() {
+    if [ ! -x "build/fuzz/fuzz/fuzz_$1" ]; then
+        printf '%-16s skipped: fuzz.cmake says why\n' "$1"
+        return
+    fi
     local name=$1 log=$logs/$1.log fixed=tests/fuzz/corpus/$1 found=build/fuzz/corpus/$1 executions crash
     mkdir -p "$found"
     [ "$keep" = no ] || found=$fixed
