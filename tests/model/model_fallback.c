@@ -126,8 +126,13 @@ static redisReply *call(int count, const char **words, const size_t *sizes) {
         }
         if (strcmp(words[0], "EVALSHA") == 0) {
             uint32_t key_count = (uint32_t)strtoul(words[2], NULL, 10);
-            scripts_run(scripts, (int)strtol(words[1], NULL, 10), db, now_ns, bytes + 3, key_count,
-                        bytes + 3 + key_count, (uint32_t)count - 3 - key_count, &out);
+            struct script_call call = {.script = (int)strtol(words[1], NULL, 10),
+                                       .now_ns = now_ns,
+                                       .keys = bytes + 3,
+                                       .words = bytes + 3 + key_count,
+                                       .key_count = key_count,
+                                       .word_count = (uint32_t)count - 3 - key_count};
+            scripts_run(scripts, db, &call, &out);
         } else {
             db_call(db, now_ns / 1000000, bytes, (uint32_t)count, &out);
         }

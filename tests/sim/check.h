@@ -109,6 +109,13 @@ void keys_granted_in_store(struct bytes key, struct process *router, struct tat 
 void keys_reloaded(uint32_t slot, bool whole);
 void keys_end(void);
 
+/* The key's record in the store; false: none that can be read. Borrows from `out`, which is to be
+ * freed, and begins with "$-1" if there is none. */
+struct record;
+bool stored_record(const char *key, uint32_t slot, struct record *record, struct buffer *out);
+/* The terms that it was written under, by the plans that the store has; false: nobody can say. */
+bool stored_terms(const struct record *record, struct terms *terms);
+
 /* Results that a shard holds back. What a dead process held was never granted. */
 void held_keep(const void *shard, uint64_t token, const struct check_decision *decision);
 void held_released(const void *shard, const struct process *process,
@@ -175,5 +182,8 @@ enum plant {
 bool check_plant(const char *name);
 bool check_planted(enum plant plant);
 const char *const *check_plants(void);
+
+/* What a planted fault makes of an event; `owned`: every slot that the shard ever had. */
+void plant_event(struct shard_event *event, uint8_t owned[SLOTS_MAX / 8]);
 
 #endif

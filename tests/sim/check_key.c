@@ -1,13 +1,8 @@
 /* What each key was granted, by an exact account of its own. */
-#include <assert.h>
 #include <inttypes.h>
-#include <stdlib.h>
 
-#include "proto/plan_codec.h"
 #include "proto/record.h"
 #include "proto/slot.h"
-#include "proto/store_keys.h"
-#include "runtime/clock.h"
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/world.h"
@@ -58,60 +53,6 @@ struct key_model {
 };
 
 static struct key_model models[KEYS_OF_RUN_MAX];
-/* What clocks may be wrong by on a quiet day: half of the best round trip of eight, and what drift
- * adds until it is measured again. */
-#define CLOCK_SLACK_NS (20 * MS)
-
-/* A node's clock drifts from the store's by 200 ppm at most, for as long as it does not reach it.
- */
-#define CLOCK_DRIFT_NS (5 * MS)
-
-static uint64_t clock_usual_ns = CLOCK_SLACK_NS, clock_jumps_ns;
-static uint64_t disturbed_since_ns, calm_since_ns;
-
-/* --- weather ------------------------------------------------------------------------------- */
-
-void check_disturbed(bool disturbed) {
-    if (disturbed && disturbed_since_ns == 0) {
-        disturbed_since_ns = sim_now() > 0 ? sim_now() : 1;
-    } else if (!disturbed) {
-        disturbed_since_ns = 0;
-        calm_since_ns = sim_now();
-    }
-}
-
-uint64_t check_disturbed_since(void) {
-    return disturbed_since_ns;
-}
-
-uint64_t check_calm_since(void) {
-    return calm_since_ns;
-}
-
-void check_clock_slack(uint64_t ns) {
-    clock_usual_ns += ns;
-}
-
-void check_clock_jump(uint64_t ns) {
-    clock_jumps_ns += ns;
-}
-
-uint64_t check_clock_bound(void) {
-    return clock_usual_ns + clock_jumps_ns;
-}
-
-void check_clock_read(const struct cluster_clock *clock, uint64_t now_ns) {
-    uint64_t true_ns = store_clock(), stated_ns = clock_error_ns(clock);
-    uint64_t wrong_ns = now_ns > true_ns ? now_ns - true_ns : true_ns - now_ns;
-    if (wrong_ns > stated_ns + CLOCK_DRIFT_NS + clock_jumps_ns) {
-        sim_fail("clock", "%s: cluster time is wrong by %" PRIu64 " us, and said to be by %" PRIu64,
-                 process_current()->name, wrong_ns / US, stated_ns / US);
-    }
-    /* What is still to be slewed was an error that was stated before, or a jump. */
-    if (clock->error_ns + CLOCK_DRIFT_NS > clock_usual_ns) {
-        clock_usual_ns = clock->error_ns + CLOCK_DRIFT_NS;
-    }
-}
 
 /* --- models -------------------------------------------------------------------------------- */
 
@@ -241,37 +182,6 @@ static void refunded(struct key_model *model, const struct check_decision *decis
 
 /* --- what the store holds when an owner reads it ------------------------------------------- */
 
-/* The terms that a record was written under, by the plans that the store has; false: nobody can
- * say.
- */
-static bool record_terms(const struct record *record, struct terms *terms) {
-    if (record->is_inline) {
-        *terms = (struct terms){.limit_count = 1, .limits = {record->limit}};
-        return true;
-    }
-    store_key name;
-    int size = store_key_plans("sluice:", name);
-    struct bytes words[] = {bytes_of_text("HGET"), bytes_of(name, (size_t)size),
-                            bytes_of_text("value")};
-    struct buffer out = {0};
-    struct fault fault;
-    struct plan_set *set = malloc(sizeof *set);
-    assert(set != NULL);
-    db_call(store_db(), store_clock() / MS, words, 3, &out);
-    buffer_put(&out, "", 1);
-    const uint8_t *body = (const uint8_t *)strstr((const char *)out.data, "\r\n") + 2;
-    struct reader reader = reader_of(
-        bytes_of(body, out.data[1] == '-' ? 0 : strtoul((const char *)out.data + 1, NULL, 10)));
-    bool known =
-        plan_set_read(&reader, set, &fault) == CODE_OK && plan_set_find(set, record->plan) >= 0;
-    if (known) {
-        *terms = *plan_terms_at(&set->plans[plan_set_find(set, record->plan)], record->generation);
-    }
-    free(set);
-    buffer_free(&out);
-    return known;
-}
-
 /* Whether a record was written under the terms that the account is kept under. */
 static bool record_fits(const struct key_model *model, const struct record *record) {
     struct terms terms;
@@ -282,29 +192,15 @@ static bool record_fits(const struct key_model *model, const struct record *reco
         !config_has(&world.config, FEATURE_ASSIGNS)) {
         return true;
     }
-    return record_terms(record, &terms) && terms_equal(&terms, &model->terms);
-}
-
-/* The key's record; false: none that can be read. Borrows from `out`, which is to be freed. */
-static bool record_of(const struct key_model *model, struct record *record, struct buffer *out) {
-    store_key name;
-    int size = store_key_buckets("sluice:", (struct slot){.index = (uint16_t)model->slot}, name);
-    struct bytes words[] = {bytes_of_text("HGET"), bytes_of(name, (size_t)size),
-                            bytes_of_text(model->name)};
-    struct fault fault;
-    db_call(store_db(), store_clock() / MS, words, 3, out);
-    buffer_put(out, "", 1);
-    const uint8_t *body = (const uint8_t *)strstr((const char *)out->data, "\r\n") + 2;
-    return out->data[1] != '-' &&
-           record_read(bytes_of(body, strtoul((const char *)out->data + 1, NULL, 10)), record,
-                       &fault) == CODE_OK;
+    return stored_terms(record, &terms) && terms_equal(&terms, &model->terms);
 }
 
 static bool stored_read(const struct key_model *model, parts stored[LIMITS_PER_PLAN_MAX]) {
     struct buffer out = {0};
     struct record record;
     memset(stored, 0, LIMITS_PER_PLAN_MAX * sizeof stored[0]);
-    bool found = record_of(model, &record, &out), absent = out.data[1] == '-';
+    bool found = stored_record(model->name, model->slot, &record, &out),
+         absent = out.data[1] == '-';
     bool good = absent || (found && record_fits(model, &record));
     for (uint32_t i = 0; found && good && i < record.tat_count; i++) {
         stored[i] = at(&model->terms.limits[i], record.tats[i].ns) + record.tats[i].part;
@@ -316,7 +212,7 @@ static bool stored_read(const struct key_model *model, parts stored[LIMITS_PER_P
 /* It has lost what it had acknowledged, and who lives may not have written it again yet. */
 static bool store_is_behind(void) {
     uint64_t kept_ns;
-    return disturbed_since_ns != 0 && store_lost_at(&kept_ns) >= disturbed_since_ns;
+    return check_disturbed_since() != 0 && store_lost_at(&kept_ns) >= check_disturbed_since();
 }
 
 /* --- strict plans -------------------------------------------------------------------------- */
@@ -455,10 +351,10 @@ void keys_granted_in_store(struct bytes key, struct process *router, struct tat 
     struct buffer out = {0};
     struct record record;
     struct terms terms;
-    if (!record_of(model, &record, &out)) {
+    if (!stored_record(model->name, model->slot, &record, &out)) {
         sim_fail("bound", "%s: %s has granted, and left no record", model->name, router->name);
     }
-    bool known = record_terms(&record, &terms);
+    bool known = stored_terms(&record, &terms);
     buffer_free(&out);
     if (!known) {
         return; /* of a plan that is no more */
@@ -504,9 +400,9 @@ static uint64_t safe_until(const struct key_model *model, bool whole) {
         whole = whole || granter->orderly;
     }
     uint64_t lost_at_ns = store_lost_at(&kept_ns);
-    if (disturbed_since_ns != 0) {
-        until_ns = disturbed_since_ns < until_ns ? disturbed_since_ns : until_ns;
-        if (lost_at_ns >= disturbed_since_ns && kept_ns < until_ns) {
+    if (check_disturbed_since() != 0) {
+        until_ns = check_disturbed_since() < until_ns ? check_disturbed_since() : until_ns;
+        if (lost_at_ns >= check_disturbed_since() && kept_ns < until_ns) {
             until_ns = kept_ns;
         }
         whole = false;

@@ -17,9 +17,6 @@
 
 #define SHARDS_OF_RUN_MAX 512
 
-/* Records of a page that a planted fault changes. */
-#define PAGE_PAIRS_MAX 64
-
 /* What a former owner may need to hear of it, when nothing else goes wrong: a write is due after
  * the snapshot interval, and its refusal comes with the answer. A heartbeat may be as long away. */
 #define ZOMBIE_SLACK_NS (500 * MS)
@@ -43,37 +40,6 @@ static struct shard_seen *shards[SHARDS_OF_RUN_MAX];
 static uint32_t shard_count;
 static struct decided decided[TAKES_PER_REQUEST_MAX];
 uint32_t decided_count;
-
-/* --- faults that are planted --------------------------------------------------------------- */
-
-static const char *const plants[] = {
-#define X(name, text) text,
-    PLANTS(X)
-#undef X
-        NULL,
-};
-static int planted = -1;
-
-const char *const *check_plants(void) {
-    return plants;
-}
-
-bool check_planted(enum plant plant) {
-    return planted == (int)plant;
-}
-
-bool check_plant(const char *name) {
-    for (int i = 0; plants[i] != NULL; i++) {
-        if (strcmp(plants[i], name) == 0) {
-            planted = i;
-            if (check_planted(PLANT_NO_FENCE)) {
-                store_plant(SCRIPT_WRITE, "if held > tonumber(fence) then return 'FENCED' end", "");
-            }
-            return true;
-        }
-    }
-    return false;
-}
 
 /* --- the rules, wrapped -------------------------------------------------------------------- */
 
@@ -327,64 +293,13 @@ void __real_shard_step(struct shard *shard, const struct shard_event *event,
 void __wrap_shard_step(struct shard *shard, const struct shard_event *event,
                        struct shard_update *update);
 
-/* As if the takes were made again when the file is read: the outage has refilled nothing. */
-static void page_spoil(struct shard_event *event) {
-    static struct shard_stored_pair pairs[PAGE_PAIRS_MAX];
-    static uint8_t records[PAGE_PAIRS_MAX][RECORD_BYTES_MAX];
-    for (uint32_t i = 0; i < event->stored.pair_count; i++) {
-        struct record record;
-        struct fault fault;
-        pairs[i] = event->stored.pairs[i];
-        if (i < PAGE_PAIRS_MAX && pairs[i].value.data != NULL &&
-            record_read(pairs[i].value, &record, &fault) == CODE_OK) {
-            for (uint32_t j = 0; j < record.tat_count; j++) {
-                record.tats[j].ns += world.config.outage_ns;
-            }
-            pairs[i].value = bytes_of(records[i], record_write(&record, records[i]));
-        }
-    }
-    event->stored.pairs = pairs;
-}
-
-/* What a planted fault makes of an event. */
-static void event_spoil(struct shard_seen *seen, struct shard_event *event,
-                        uint8_t nothing[SLOTS_MAX / 8]) {
-    if (check_planted(PLANT_UNSEALED) && event->kind == SHARD_EVENT_SEAL) {
-        memset(nothing, 0, SLOTS_MAX / 8);
-        event->seal.slots = nothing;
-    } else if (check_planted(PLANT_DEAF) && event->kind == SHARD_EVENT_OWN) {
-        for (uint32_t i = 0; i < (world.config.slots + 7) / 8; i++) {
-            seen->owned[i] |= event->own.slots[i];
-        }
-        event->own.slots = seen->owned;
-    } else if (check_planted(PLANT_DEAF) && event->kind == SHARD_EVENT_WRITTEN) {
-        static struct shard_written writes[SLOTS_MAX];
-        for (uint32_t i = 0; i < event->written.count; i++) {
-            writes[i] = event->written.writes[i];
-            bool fenced = writes[i].status == SHARD_STORED_FENCED;
-            writes[i].status = fenced ? SHARD_STORED_OK : writes[i].status;
-        }
-        event->written.writes = writes;
-    } else if (check_planted(PLANT_REPLAYED) && event->kind == SHARD_EVENT_STORED &&
-               event->stored.status == SHARD_STORED_OK && sim_now() > OUTAGE_BEGINS_NS &&
-               (event->stored.op_kind == SHARD_OP_LOAD_BUCKETS ||
-                event->stored.op_kind == SHARD_OP_FETCH)) {
-        page_spoil(event);
-    } else if (check_planted(PLANT_LOST_ASLEEP) && event->kind == SHARD_EVENT_STORED &&
-               event->stored.op_kind == SHARD_OP_FETCH) {
-        static const struct shard_stored_pair none[2];
-        event->stored.pairs = none;
-    }
-}
-
 void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
                        struct shard_update *update) {
     struct shard_seen *seen = seen_of(shard);
     struct shard_event event = *given;
-    uint8_t nothing[SLOTS_MAX / 8];
     report_of_run()->steps++;
     decided_count = 0;
-    event_spoil(seen, &event, nothing);
+    plant_event(&event, seen->owned);
     clock_look(seen, &event);
     if (event.kind == SHARD_EVENT_STORED) {
         stored_look(seen, &event);

@@ -237,16 +237,15 @@ void scripts_full(struct scripts *scripts, bool full) {
     scripts->full = full;
 }
 
-void scripts_run(struct scripts *scripts, int script, struct db *db, uint64_t now_ns,
-                 const struct bytes *keys, uint32_t key_count, const struct bytes *words,
-                 uint32_t word_count, struct buffer *out) {
+void scripts_run(struct scripts *scripts, struct db *db, const struct script_call *call,
+                 struct buffer *out) {
     lua_State *lua = scripts->lua;
     scripts->db = db;
-    scripts->now_ns = now_ns;
+    scripts->now_ns = call->now_ns;
     scripts->written = false;
-    list_set(lua, "KEYS", keys, key_count);
-    list_set(lua, "ARGV", words, word_count);
-    lua_rawgeti(lua, LUA_REGISTRYINDEX, scripts->references[script]);
+    list_set(lua, "KEYS", call->keys, call->key_count);
+    list_set(lua, "ARGV", call->words, call->word_count);
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, scripts->references[call->script]);
     if (lua_pcall(lua, 0, 1, 0) != 0) {
         buffer_print(out, "-ERR script: %.200s\r\n", lua_tostring(lua, -1));
     } else {

@@ -18,9 +18,16 @@ int scripts_load(struct scripts *scripts, struct bytes text, char *why, size_t w
  */
 void scripts_full(struct scripts *scripts, bool full);
 
+/* One call of a script: KEYS and ARGV. */
+struct script_call {
+    int script;
+    uint64_t now_ns; /* the store's realtime */
+    const struct bytes *keys, *words;
+    uint32_t key_count, word_count;
+};
+
 /* Runs it on the db; the answer is written as RESP. */
-void scripts_run(struct scripts *scripts, int script, struct db *db, uint64_t now_ns,
-                 const struct bytes *keys, uint32_t key_count, const struct bytes *words,
-                 uint32_t word_count, struct buffer *out);
+void scripts_run(struct scripts *scripts, struct db *db, const struct script_call *call,
+                 struct buffer *out);
 
 #endif

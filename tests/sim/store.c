@@ -156,8 +156,13 @@ static void script_call(struct store_conn *conn, const struct bytes *words, uint
                               .words = words + 3 + key_count,
                               .key_count = key_count,
                               .word_count = count - 3 - key_count};
-    scripts_run(store.scripts, store.compiled[script], store.db, store_clock(), seen.keys,
-                key_count, seen.words, seen.word_count, out);
+    struct script_call call = {.script = store.compiled[script],
+                               .now_ns = store_clock(),
+                               .keys = seen.keys,
+                               .words = seen.words,
+                               .key_count = key_count,
+                               .word_count = seen.word_count};
+    scripts_run(store.scripts, store.db, &call, out);
     seen.answer = bytes_of(out->data, out->size);
     if (store.seen != NULL) {
         store.seen(&seen);
