@@ -101,13 +101,24 @@ void keys_decided(const struct check_decision *decision);
 void keys_granted_strictly(const struct check_decision *decision);
 void keys_given_back(const struct check_decision *decision);
 void keys_reset(struct bytes key);
-/* Limits have changed: buckets may be put under others and back again before the next decision. */
-void keys_converted(uint64_t now_ns);
+/* A shard is about to hear of other limits: until now it had those of before. */
+void keys_plans_change(void);
 /* A router has decided a take in the store, and its record is there; the refill of what it took. */
 void keys_granted_in_store(struct bytes key, struct process *router, struct tat increment);
 /* The slot is read anew by an owner; `whole`: nothing may have been forgotten. */
 void keys_reloaded(uint32_t slot, bool whole);
 void keys_end(void);
+
+/* A shard has heard of plans. */
+void plans_seen(const struct shard *shard, const struct process *process);
+/* Both are, or were, those of one plan, with as many limits. */
+bool plans_same(const struct terms *a, const struct terms *b);
+/* Tokens of a period that a bucket of that plan can have got under that limit since then (true
+ * time), by all that any shard had in force. */
+struct plans_refill {
+    uint64_t slowest_tokens, fastest_tokens;
+};
+struct plans_refill plans_refill(const struct terms *terms, uint32_t limit_at, uint64_t since_ns);
 
 /* The key's record in the store; false: none that can be read. Borrows from `out`, which is to be
  * freed, and begins with "$-1" if there is none. */
@@ -150,6 +161,10 @@ void sleep_look(const struct shard *shard, const struct process *process,
 /* The highest fence of a slot that was ever raised, when, and by whom. */
 uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by);
 
+/* When the owner under that fence was told that a router had raised it, and dropped what it had not
+ * written; 0: it was not. */
+uint64_t fence_taken_at(uint32_t slot);
+
 /* --- planted faults ------------------------------------------------------------------------ */
 
 /* X(NAME, "name"): a rule that is broken on purpose; the checker that must find it is said beside.
@@ -170,7 +185,8 @@ uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct proces
     X(CLOCK_BACK, "clock-back")       /* clock: time steps back */                                 \
     X(UNFENCED, "unfenced-fallback")  /* mark: routers decide without a fence */                   \
     X(REPLAYED, "replayed-later")     /* refusal: what is read counts from when it is read */      \
-    X(LOST_ASLEEP, "lost-asleep")     /* bound: what has left memory is not found again */
+    X(LOST_ASLEEP, "lost-asleep")     /* bound: what has left memory is not found again */         \
+    X(FORGIVEN, "forgiven")           /* bound: other limits, and nothing was spent */
 
 enum plant {
 #define X(name, text) PLANT_##name,

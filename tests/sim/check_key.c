@@ -50,6 +50,11 @@ struct key_model {
     uint32_t grant_count;
     parts base[LIMITS_PER_PLAN_MAX];
     uint64_t refunded_ns; /* true time: what was decided until then is no longer counted */
+    uint64_t folded_ns;   /* the same, of what was decided before */
+    /* Tokens of a period by any terms that the bucket can have been under since it was charged
+     * last, and until when they are counted (true time). */
+    uint64_t slowest[LIMITS_PER_PLAN_MAX], fastest[LIMITS_PER_PLAN_MAX];
+    uint64_t looked_ns;
 };
 
 static struct key_model models[KEYS_OF_RUN_MAX];
@@ -85,6 +90,14 @@ static parts most(parts a, parts b) {
     return a > b ? a : b;
 }
 
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static uint64_t greatest(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
 /* Tokens that the bucket can lack under one of its limits. A former owner whose clock was ahead
  * leaves a debt of rate * error, which an owner keeps as tokens when the plan changes. */
 static uint64_t debt_of(const struct key_model *model, uint32_t limit_at, uint64_t now_ns) {
@@ -95,9 +108,8 @@ static uint64_t debt_of(const struct key_model *model, uint32_t limit_at, uint64
     return debt > usual ? debt : usual;
 }
 
-/* Which terms were in force when is the owner's business, and when a bucket is put under others:
- * the account starts over, with nothing that must have been counted and all that can have been. */
-static void terms_change(struct key_model *model, const struct terms *terms, uint64_t now_ns) {
+/* The account starts over, with nothing that must have been counted and all that can have been. */
+static void account_restart(struct key_model *model, const struct terms *terms, uint64_t now_ns) {
     uint64_t most_tokens = 0;
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
         uint64_t tokens = debt_of(model, i, now_ns);
@@ -106,10 +118,68 @@ static void terms_change(struct key_model *model, const struct terms *terms, uin
     for (uint32_t i = 0; i < terms->limit_count; i++) {
         const struct limit *limit = &terms->limits[i];
         model->low[i] = model->base[i] = 0;
+        model->slowest[i] = model->fastest[i] = limit->rate_tokens;
         model->high[i] = at(limit, now_ns) + (parts)most_tokens * limit->period_ns;
     }
     model->terms = *terms;
     model->past_count = model->grant_count = 0;
+    model->folded_ns = sim_now();
+}
+
+/* Under other limits of the same plan what was spent stays spent. Of another plan nobody knows here
+ * when it came, and what was between. */
+static void terms_change(struct key_model *model, const struct terms *terms, uint64_t now_ns) {
+    struct key_model before = *model;
+    account_restart(model, terms, now_ns);
+    for (uint32_t i = 0; plans_same(&before.terms, terms) && i < terms->limit_count; i++) {
+        const struct limit *limit = &terms->limits[i];
+        parts full =
+            at(&before.terms.limits[i], now_ns) + (parts)before.fastest[i] * check_clock_bound();
+        if (before.low[i] > full) {
+            model->low[i] = model->base[i] = at(limit, now_ns) + before.low[i] - full;
+        }
+        model->slowest[i] = least(before.slowest[i], limit->rate_tokens);
+        model->fastest[i] = greatest(before.fastest[i], limit->rate_tokens);
+    }
+}
+
+static void lower(parts *low, parts by) {
+    *low -= by < *low ? by : *low;
+}
+
+/* While shards differ in what a plan's limits are, or go from one to another and back, the bucket
+ * refills as any of them says, and as those that it was charged under: nobody puts it under others
+ * to refuse a take. */
+static void plans_pass(struct key_model *model, uint64_t slack_ns) {
+    uint64_t passed_ns = sim_now() - model->looked_ns + slack_ns;
+    bool faster = false;
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        struct plans_refill refill = plans_refill(&model->terms, i, model->looked_ns);
+        uint64_t rate = model->terms.limits[i].rate_tokens;
+        model->slowest[i] = least(model->slowest[i], refill.slowest_tokens);
+        model->fastest[i] = greatest(model->fastest[i], refill.fastest_tokens);
+        parts more = (parts)(model->fastest[i] - rate) * passed_ns;
+        faster = faster || more > 0;
+        lower(&model->low[i], more);
+        for (uint32_t j = 0; j < model->past_count; j++) {
+            lower(&model->past[j].low[i], more);
+        }
+        model->high[i] += (parts)(rate - model->slowest[i]) * passed_ns;
+    }
+    if (faster) {
+        memcpy(model->base, model->low, sizeof model->base);
+        model->grant_count = 0;
+        model->folded_ns = sim_now();
+    }
+    model->looked_ns = sim_now();
+}
+
+void keys_plans_change(void) {
+    for (uint32_t i = 0; i < world.config.keys; i++) {
+        if (models[i].used) {
+            plans_pass(&models[i], check_clock_bound());
+        }
+    }
 }
 
 static void past_add(struct key_model *model) {
@@ -152,6 +222,9 @@ static void charged(struct key_model *model, const struct check_decision *decisi
         const struct limit *limit = &model->terms.limits[i];
         parts increment = (parts)decision->cost * limit->period_ns;
         model->high[i] = most(model->high[i], at(limit, decision->now_ns)) + increment;
+        if (decision->cost > 0) { /* it is under these terms now, whatever it was under before */
+            model->slowest[i] = model->fastest[i] = limit->rate_tokens;
+        }
     }
     model->granter = decision->process;
 }
@@ -292,6 +365,7 @@ void keys_granted_strictly(const struct check_decision *decision) {
         return;
     }
     bool counts = decision->cost > 0 && decision->decided_ns > model->refunded_ns &&
+                  decision->decided_ns >= model->folded_ns &&
                   terms_equal(&model->terms, decision->terms);
     if (world.map_lost || !counts) {
         return;
@@ -317,6 +391,7 @@ void keys_decided(const struct check_decision *decision) {
     if (decision->zombie || world.map_lost) {
         return; /* its successor knows nothing of it; check_shard looks at how long it goes on */
     }
+    plans_pass(model, 0);
     if (!terms_equal(&model->terms, decision->terms)) {
         terms_change(model, decision->terms, decision->now_ns);
     }
@@ -334,16 +409,6 @@ void keys_decided(const struct check_decision *decision) {
         refused(model, decision);
     }
     model->strict = decision->strict;
-}
-
-/* Where buckets leave memory, all are looked at every few milliseconds. */
-void keys_converted(uint64_t now_ns) {
-    for (uint32_t i = 0; i < world.config.keys && config_has(&world.config, FEATURE_HIBERNATE);
-         i++) {
-        if (models[i].used) {
-            terms_change(&models[i], &models[i].terms, now_ns);
-        }
-    }
 }
 
 void keys_granted_in_store(struct bytes key, struct process *router, struct tat increment) {
@@ -399,7 +464,11 @@ static uint64_t safe_until(const struct key_model *model, bool whole) {
         until_ns = granter->ended_ns;
         whole = whole || granter->orderly;
     }
-    uint64_t lost_at_ns = store_lost_at(&kept_ns);
+    uint64_t lost_at_ns = store_lost_at(&kept_ns), fenced_ns = fence_taken_at(model->slot);
+    if (fenced_ns != 0 && fenced_ns < until_ns) {
+        until_ns = fenced_ns;
+        whole = false;
+    }
     if (check_disturbed_since() != 0) {
         until_ns = check_disturbed_since() < until_ns ? check_disturbed_since() : until_ns;
         if (lost_at_ns >= check_disturbed_since() && kept_ns < until_ns) {
@@ -432,8 +501,9 @@ static void safe_low_of(const struct key_model *model, uint64_t until_ns, const 
 
 static void reloaded(struct key_model *model, bool whole) {
     parts stored[LIMITS_PER_PLAN_MAX];
+    plans_pass(model, 0);
     if (!stored_read(model, stored)) {
-        terms_change(model, &model->terms, store_clock() + check_clock_bound());
+        account_restart(model, &model->terms, store_clock() + check_clock_bound());
         return;
     }
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {

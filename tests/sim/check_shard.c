@@ -67,6 +67,19 @@ bool __wrap_bucket_full(const struct terms *terms, const struct tat tats[], uint
     return !check_planted(PLANT_KEPT) && __real_bucket_full(terms, tats, now_ns);
 }
 
+void __real_bucket_convert(const struct terms *from, const struct terms *to, struct tat tats[],
+                           uint64_t now_ns);
+void __wrap_bucket_convert(const struct terms *from, const struct terms *to, struct tat tats[],
+                           uint64_t now_ns);
+
+void __wrap_bucket_convert(const struct terms *from, const struct terms *to, struct tat tats[],
+                           uint64_t now_ns) {
+    __real_bucket_convert(from, to, tats, now_ns);
+    if (check_planted(PLANT_FORGIVEN)) {
+        memset(tats, 0, to->limit_count * sizeof tats[0]);
+    }
+}
+
 uint32_t __real_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
                                const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
                                struct placement_move *moves);
@@ -306,10 +319,13 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
     } else if (event.kind == SHARD_EVENT_WRITTEN) {
         written_look(&event);
     } else if (event.kind == SHARD_EVENT_PLANS) {
-        keys_converted(event.now_ns);
+        keys_plans_change();
     }
     uint32_t askers = shard->admin_askers;
     __real_shard_step(shard, &event, update);
+    if (event.kind == SHARD_EVENT_PLANS) {
+        plans_seen(shard, seen->process);
+    }
     bool waits = shard->admin_askers > askers;
     if (event.kind == SHARD_EVENT_ADMIN && event.admin.kind == SHARD_ADMIN_RESET && !waits) {
         sim_trace("%s resets %.*s", seen->process->name, (int)event.admin.key.size,

@@ -12,6 +12,7 @@
 struct slot_seen {
     uint64_t fence, raised_at_ns;
     struct process *writer; /* of that fence */
+    uint64_t taken_at_ns;   /* when it was told that a router had raised it; 0: it was not */
     bool orderly;           /* its owner has given it away */
 };
 
@@ -22,6 +23,10 @@ uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct proces
     *raised_at_ns = slots[slot].raised_at_ns;
     *by = slots[slot].writer;
     return slots[slot].fence;
+}
+
+uint64_t fence_taken_at(uint32_t slot) {
+    return slots[slot].taken_at_ns;
 }
 
 static uint32_t slot_of_key(struct bytes key) {
@@ -91,6 +96,9 @@ static void write_look(const struct store_seen *seen, uint32_t index, uint64_t f
         return;
     }
     if (!ok) {
+        if (fence == slot->fence && seen->process == slot->writer && slot->taken_at_ns == 0) {
+            slot->taken_at_ns = sim_now();
+        }
         sim_cover(COVER_WRITE_FENCED);
         return;
     }

@@ -27,6 +27,7 @@ elseif(NOT SLUICE_SANITIZE MATCHES thread) # one thread, and stacks that ThreadS
     target_link_libraries(sluice-sim PRIVATE sluice_server_core sluice_router_core sluice_proto
         sluice_hiredis PkgConfig::LUA51 sluice_flags)
     target_link_options(sluice-sim PRIVATE -Wl,--wrap=shard_step -Wl,--wrap=bucket_decide
+        -Wl,--wrap=bucket_convert
         -Wl,--wrap=handover_step -Wl,--wrap=router_step -Wl,--wrap=bucket_full
         -Wl,--wrap=ownership_beat -Wl,--wrap=clock_now_ns -Wl,--wrap=shard_create
         -Wl,--wrap=admin_answer)
