@@ -186,7 +186,11 @@ uint64_t fence_taken_at(uint32_t slot);
     X(UNFENCED, "unfenced-fallback")  /* mark: routers decide without a fence */                   \
     X(REPLAYED, "replayed-later")     /* refusal: what is read counts from when it is read */      \
     X(LOST_ASLEEP, "lost-asleep")     /* bound: what has left memory is not found again */         \
-    X(FORGIVEN, "forgiven")           /* bound: other limits, and nothing was spent */
+    X(FORGIVEN, "forgiven")           /* bound: other limits, and nothing was spent */             \
+    X(FRESH, "fresh-on-start")        /* figure: who takes a slot on reads nothing */              \
+    X(LATE_SYNC, "late-sync")         /* figure: what others have granted is heard of late */      \
+    X(TWO_LISTS, "two-lists")         /* figure: a former owner goes by the list that it had */    \
+    X(WAITS, "waits-for-store")       /* figure: no answer without the store */
 
 enum plant {
 #define X(name, text) PLANT_##name,
@@ -197,6 +201,7 @@ enum plant {
 /* Plants a fault by its name; false: there is none of that name. */
 bool check_plant(const char *name);
 bool check_planted(enum plant plant);
+bool check_planted_any(void);
 const char *const *check_plants(void);
 
 /* What a planted fault makes of an event; `owned`: every slot that the shard ever had. */

@@ -367,7 +367,7 @@ void keys_granted_strictly(const struct check_decision *decision) {
     bool counts = decision->cost > 0 && decision->decided_ns > model->refunded_ns &&
                   decision->decided_ns >= model->folded_ns &&
                   terms_equal(&model->terms, decision->terms);
-    if (world.map_lost || !counts) {
+    if (world.unpromised || !counts) {
         return;
     }
     grant_add(model, decision->now_ns, decision->cost);
@@ -388,7 +388,7 @@ void keys_given_back(const struct check_decision *decision) {
 
 void keys_decided(const struct check_decision *decision) {
     struct key_model *model = model_find(decision->key);
-    if (decision->zombie || world.map_lost) {
+    if (decision->zombie || world.unpromised) {
         return; /* its successor knows nothing of it; check_shard looks at how long it goes on */
     }
     plans_pass(model, 0);
@@ -543,7 +543,7 @@ static void reloaded(struct key_model *model, bool whole) {
 }
 
 void keys_reloaded(uint32_t slot, bool whole) {
-    if (world.map_lost) {
+    if (world.unpromised) {
         return;
     }
     for (uint32_t i = 0; i < world.config.keys; i++) {

@@ -22,6 +22,10 @@ bool check_planted(enum plant plant) {
     return planted == (int)plant;
 }
 
+bool check_planted_any(void) {
+    return planted >= 0;
+}
+
 bool check_plant(const char *name) {
     for (int i = 0; plants[i] != NULL; i++) {
         if (strcmp(plants[i], name) == 0) {
@@ -54,16 +58,27 @@ static void page_spoil(struct shard_event *event) {
     event->stored.pairs = pairs;
 }
 
+/* Who takes a slot on finds no record in it. */
+static void page_forget(struct shard_event *event) {
+    static const struct shard_stored_pair none[2];
+    if (event->stored.op_kind == SHARD_OP_LOAD_BUCKETS) {
+        event->stored.pair_count = 0;
+    } else if (event->stored.op_kind == SHARD_OP_FETCH) {
+        event->stored.pairs = none;
+    }
+}
+
 void plant_event(struct shard_event *event, uint8_t owned[SLOTS_MAX / 8]) {
     static const uint8_t nothing[SLOTS_MAX / 8];
+    bool deaf = check_planted(PLANT_DEAF) || check_planted(PLANT_TWO_LISTS);
     if (check_planted(PLANT_UNSEALED) && event->kind == SHARD_EVENT_SEAL) {
         event->seal.slots = nothing;
-    } else if (check_planted(PLANT_DEAF) && event->kind == SHARD_EVENT_OWN) {
+    } else if (deaf && event->kind == SHARD_EVENT_OWN) {
         for (uint32_t i = 0; i < (world.config.slots + 7) / 8; i++) {
             owned[i] |= event->own.slots[i];
         }
         event->own.slots = owned;
-    } else if (check_planted(PLANT_DEAF) && event->kind == SHARD_EVENT_WRITTEN) {
+    } else if (deaf && event->kind == SHARD_EVENT_WRITTEN) {
         static struct shard_written writes[SLOTS_MAX];
         for (uint32_t i = 0; i < event->written.count; i++) {
             writes[i] = event->written.writes[i];
@@ -76,6 +91,9 @@ void plant_event(struct shard_event *event, uint8_t owned[SLOTS_MAX / 8]) {
                (event->stored.op_kind == SHARD_OP_LOAD_BUCKETS ||
                 event->stored.op_kind == SHARD_OP_FETCH)) {
         page_spoil(event);
+    } else if (check_planted(PLANT_FRESH) && event->kind == SHARD_EVENT_STORED &&
+               event->stored.status == SHARD_STORED_OK) {
+        page_forget(event);
     } else if (check_planted(PLANT_LOST_ASLEEP) && event->kind == SHARD_EVENT_STORED &&
                event->stored.op_kind == SHARD_OP_FETCH) {
         static const struct shard_stored_pair none[2];

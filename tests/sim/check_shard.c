@@ -13,6 +13,7 @@
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/report.h"
+#include "tests/sim/scenario.h"
 #include "tests/sim/world.h"
 
 #define SHARDS_OF_RUN_MAX 512
@@ -43,6 +44,22 @@ uint32_t decided_count;
 
 /* --- the rules, wrapped -------------------------------------------------------------------- */
 
+/* Tokens that are granted anew each time that what others have granted should have been heard of,
+ * and how often that is: as much as the report's gateways admitted beyond their limit, 90/s. */
+#define LATE_SYNC_TOKENS 18
+#define LATE_SYNC_NS (200 * MS)
+
+static bool late_sync_grants(uint64_t cost, uint64_t now_ns) {
+    static uint64_t synced, left;
+    if (now_ns / LATE_SYNC_NS > synced) {
+        synced = now_ns / LATE_SYNC_NS;
+        left = LATE_SYNC_TOKENS;
+    }
+    bool grants = cost <= left;
+    left -= grants ? cost : 0;
+    return grants;
+}
+
 void __real_bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
                           uint64_t cost, uint64_t now_ns, struct take_result *result);
 void __wrap_bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
@@ -54,6 +71,9 @@ void __wrap_bucket_decide(const struct terms *terms, struct tat tats[], enum ver
     __real_bucket_decide(terms, tats, verb, charged, now_ns, result);
     if (check_planted(PLANT_REFUSED) && verb == VERB_TAKE && sim_chance(STREAM_SYSTEM, 2)) {
         result->allowed = false;
+    }
+    if (check_planted(PLANT_LATE_SYNC) && verb == VERB_TAKE && !result->allowed) {
+        result->allowed = late_sync_grants(cost, now_ns);
     }
     assert(decided_count < TAKES_PER_REQUEST_MAX);
     decided[decided_count] = (struct decided){verb, cost, now_ns, *terms, result->allowed};
@@ -127,7 +147,7 @@ static void zombie_look(const struct shard_seen *seen, uint32_t slot) {
     const struct process *by;
     sim_cover(COVER_ZOMBIE_GRANT);
     fence_newest(slot, &since_ns, &by);
-    if (check_disturbed_since() != 0 || world.map_lost) {
+    if (check_disturbed_since() != 0 || world.unpromised) {
         return;
     }
     since_ns = calm_ns > since_ns ? calm_ns : since_ns;
@@ -383,7 +403,8 @@ void __wrap_router_step(struct router *router, const struct router_event *given,
                         struct router_update *update) {
     struct router_event deaf = {.kind = ROUTER_EVENT_TURN, .now_ns = given->now_ns};
     bool first = router_map(router) == NULL || router_map(router)->epoch.number == 0;
-    bool spoilt = check_planted(PLANT_DEAF) && given->kind == ROUTER_EVENT_VIEW && !first;
+    bool spoilt = given->kind == ROUTER_EVENT_VIEW && !first &&
+                  (check_planted(PLANT_DEAF) || scenario_deaf(process_current()));
     const struct router_event *event = spoilt ? &deaf : given;
     static struct router_answer answers[2 * TAKES_PER_REQUEST_MAX];
     uint64_t retries = router_counters(router)->retries;
@@ -432,11 +453,12 @@ void __wrap_handover_step(struct handover *handover, const struct handover_event
 void check_answer(const struct check_answer *answer) {
     const struct take_result *result = answer->result;
     bool by_owner = result->code == CODE_OK && (result->flags & TAKE_FLAG_DEGRADED) == 0;
+    scenario_answered(answer, by_owner);
     if (world.config.steady && answer->sent_ns > STEADY_NS && !by_owner) {
         sim_fail("steady", "key-%u: a take was not answered by its owner: %s", answer->key,
                  result->code == CODE_OK ? "degraded" : code_text(result->code));
     }
-    if (answer->sent_ns < world.config.faults_end_ns + CHECK_SETTLE_NS || world.map_lost) {
+    if (answer->sent_ns < world.config.faults_end_ns + CHECK_SETTLE_NS || world.unpromised) {
         return;
     }
     bool full = result->code == CODE_OVERLOADED && config_has(&world.config, FEATURE_SMALL_ROUTER);
@@ -489,7 +511,7 @@ void checks_node_exit(struct process *process, int status) {
 void checks_end(void) {
     uint64_t serving = 0, buckets = 0, asleep = 0;
     sim_cover_many(COVER_LEASE_EXPIRED, db_expired(store_db()));
-    if (world.map_lost) {
+    if (world.unpromised) {
         return;
     }
     for (uint32_t i = 0; i < shard_count; i++) {
@@ -507,7 +529,7 @@ void checks_end(void) {
         sim_fail("answers", "%u results are held at the end, %u takes wait for their key",
                  held_now(), asked_now());
     }
-    if (world.config.outage_ns > 0) {
+    if (world.config.outage_ns > 0 || world.config.scenario != NULL) {
         return; /* nothing refills in the time that is left */
     }
     if (buckets > 0) {

@@ -54,7 +54,7 @@ static void fence_look(const struct store_seen *seen) {
     sim_trace("store: slot %u has fence %" PRIu64 " of %s", slot_of_key(seen->keys[0]), fence,
               seen->process->name);
     /* A store that has lost its tail may count again from where it was. */
-    if (fence <= slot->fence && store_lost_at(&kept) < slot->raised_at_ns && !world.map_lost) {
+    if (fence <= slot->fence && store_lost_at(&kept) < slot->raised_at_ns && !world.unpromised) {
         sim_fail("writer", "slot %u: fence %" PRIu64 " was raised twice",
                  slot_of_key(seen->keys[0]), fence);
     }
@@ -92,7 +92,7 @@ static void write_trace(const struct store_seen *seen, uint32_t index, uint64_t 
 static void write_look(const struct store_seen *seen, uint32_t index, uint64_t fence, bool ok) {
     struct slot_seen *slot = &slots[index];
     uint64_t kept;
-    if (world.map_lost) {
+    if (world.unpromised) {
         return;
     }
     if (!ok) {
@@ -225,7 +225,7 @@ static void fallback_look(const struct store_seen *seen) {
     bool granted = seen->answer.size >= sizeof begins - 1 &&
                    memcmp(seen->answer.data, begins, sizeof begins - 1) == 0;
     sim_cover(granted ? COVER_FALLBACK_GRANTED : COVER_FALLBACK_OTHER);
-    if (granted && !world.map_lost) {
+    if (granted && !world.unpromised) {
         struct tat increment = {number_of(seen->words[7]) << 32 | number_of(seen->words[8]),
                                 number_of(seen->words[9])};
         keys_granted_in_store(seen->words[0], seen->process, increment);
@@ -263,6 +263,6 @@ void checks_store_lost(void) {
     if (epoch < world.map->epoch.number || plans < plans_number) {
         sim_cover(COVER_MAP_LOST);
         sim_trace("store has lost a map or plans that it had acknowledged");
-        world.map_lost = true;
+        world.unpromised = true;
     }
 }

@@ -12,6 +12,7 @@
 #include "tests/sim/coverage.h"
 #include "tests/sim/loop.h"
 #include "tests/sim/report.h"
+#include "tests/sim/scenario.h"
 #include "tests/sim/world.h"
 
 /* Requests of one client that wait for their answers. */
@@ -90,6 +91,10 @@ static void ask_fill(struct client *client, struct asked *asked) {
     } else if (config_has(config, FEATURE_REFUNDS) && sim_chance(STREAM_CLIENTS, 60)) {
         asked->verb = VERB_REFUND;
         sim_cover(COVER_REFUND);
+    }
+    if (config->scenario != NULL) { /* one take of the one key that it is about */
+        asked->costs[0] = 1;
+        return;
     }
     if (!asked->many) {
         asked->deadline_ms = sim_between(STREAM_CLIENTS, 20, 400);
@@ -233,6 +238,13 @@ static void on_timer(uv_timer_t *timer) {
     struct client *client = timer->data;
     uint64_t mean_ms = world.config.request_every_ns / MS;
     late_look(client);
+    if (world.config.scenario != NULL) {
+        for (uint32_t due = scenario_due(client->index); due > 0; due--) {
+            ask(client);
+        }
+        uv_timer_start(timer, on_timer, scenario_rest_ms(client->index), 0);
+        return;
+    }
     uint64_t silent_from_ns = OUTAGE_BEGINS_NS - OUTAGE_SILENCE_NS;
     uint64_t silent_to_ns = OUTAGE_BEGINS_NS + world.config.outage_ns + OUTAGE_RETURN_NS;
     if (world.config.outage_ns > 0 && sim_now() >= silent_from_ns && sim_now() < silent_to_ns) {

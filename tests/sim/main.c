@@ -15,6 +15,7 @@
 
 #include "tests/sim/check.h"
 #include "tests/sim/report.h"
+#include "tests/sim/scenario.h"
 #include "tests/sim/world.h"
 
 #define JOBS_MAX 64
@@ -31,6 +32,7 @@ struct arguments {
     uint32_t clients, nodes, shards, routers, slots, keys;
     uint64_t end_ms, fault_ms, request_ms, outage_ms;
     bool steady;
+    const struct scenario *scenario;
     const char *plant;
     const char *expect; /* the checker that must find something */
     bool cover;         /* everything must have been exercised */
@@ -51,6 +53,12 @@ struct totals {
 /* --- one run ------------------------------------------------------------------------------- */
 
 static void config_apply(const struct arguments *arguments, struct config *config) {
+    if (arguments->scenario != NULL) {
+        scenario_configure(arguments->scenario, config);
+        config->features |= arguments->only != UINT64_MAX ? arguments->only : 0;
+        config->features &= ~arguments->without;
+        return;
+    }
     if (arguments->only != UINT64_MAX) {
         config->features = arguments->only;
     }
@@ -109,8 +117,10 @@ static void run(const struct arguments *arguments, uint64_t seed, struct report 
     clients_begin();
     operators_begin();
     faults_begin();
+    scenario_begin();
     sim_run_until(config.end_ns);
     checks_end();
+    scenario_end();
     report->ended = true;
     report->at_ns = sim_now();
     report->hash = sim_trace_hash();
@@ -219,7 +229,9 @@ static bool job_good(const struct arguments *arguments, struct job *job, int sta
         failure_print(job, status);
         return false;
     }
-    if (!arguments->quiet && arguments->count == 1) {
+    if (arguments->scenario != NULL) {
+        printf("seed %" PRIu64 ": %s\n", job->seed, job->report->figures);
+    } else if (!arguments->quiet && arguments->count == 1) {
         printf("seed %" PRIu64 ": ended at %" PRIu64 " s, trace %016" PRIx64 " of %" PRIu64
                " lines\n",
                job->seed, job->report->at_ns / SECOND, job->report->hash, job->report->lines);
@@ -248,6 +260,7 @@ static int seeds_run(const struct arguments *arguments) {
     uint64_t begun_ms = now_ms(), next = arguments->first, left = arguments->count;
     uint32_t running = 0;
     bool found = false;
+    char told[REPORT_TEXT_BYTES_MAX] = "";
     for (uint32_t i = 0; i < arguments->jobs; i++) {
         jobs[i].report = mmap(NULL, sizeof *jobs[i].report, PROT_READ | PROT_WRITE,
                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -272,8 +285,12 @@ static int seeds_run(const struct arguments *arguments) {
         running--;
         totals_add(&totals, job->report);
         if (arguments->expect != NULL) {
-            found = found ||
-                    (job->report->violated && strcmp(job->report->checker, arguments->expect) == 0);
+            bool this_one =
+                job->report->violated && strcmp(job->report->checker, arguments->expect) == 0;
+            if (this_one && !found) {
+                memcpy(told, job->report->text, sizeof told);
+            }
+            found = found || this_one;
             left = found ? 0 : left;
             continue;
         }
@@ -284,12 +301,14 @@ static int seeds_run(const struct arguments *arguments) {
         totals.failed += !good;
     }
     if (arguments->expect != NULL) {
-        printf("%s: %s %s\n", arguments->plant == NULL ? "nothing planted" : arguments->plant,
-               found ? "found by" : "NOT found by", arguments->expect);
+        printf("%s: %s %s%s%s\n", arguments->plant == NULL ? "nothing planted" : arguments->plant,
+               found ? "found by" : "NOT found by", arguments->expect,
+               found && arguments->scenario != NULL ? ": " : "",
+               found && arguments->scenario != NULL ? told : "");
         return found ? 0 : 1;
     }
     bool covered = true;
-    if (!arguments->quiet && arguments->count > 1) {
+    if (!arguments->quiet && arguments->count > 1 && arguments->scenario == NULL) {
         covered = totals_print(&totals, now_ms() - begun_ms) || !arguments->cover;
     }
     return totals.failed == 0 && totals.seeds > 0 && covered ? 0 : 1;
@@ -302,7 +321,7 @@ static void usage(void) {
             "usage: sluice-sim [--seed S | --first S --seeds N] [--minutes M | --seconds S]\n"
             "                  [--jobs N]\n"
             "                  [--trace] [--twice] [--quiet] [--cover]\n"
-            "                  [--plant FAULT] [--expect CHECKER]\n"
+            "                  [--plant FAULT] [--expect CHECKER] [--scenario NAME]\n"
             "                  [--only FEATURE,...] [--without FEATURE,...]\n"
             "                  [--clients N] [--nodes N] [--shards N] [--routers N] [--slots N]\n"
             "                  [--keys N] [--end-ms MS] [--fault-ms MS] [--request-ms MS]\n"
@@ -315,6 +334,8 @@ static void usage(void) {
     for (const char *const *at = check_plants(); *at != NULL; at++) {
         fprintf(stderr, " %s", *at);
     }
+    fprintf(stderr, "\nscenarios:");
+    scenarios_print(stderr);
     fprintf(stderr, "\n");
     exit(2);
 }
@@ -391,6 +412,11 @@ static void argument_read(struct arguments *arguments, const char *name, const c
         arguments->seconds = number_of(value);
     } else if (strcmp(name, "--plant") == 0) {
         arguments->plant = value;
+    } else if (strcmp(name, "--scenario") == 0) {
+        arguments->scenario = scenario_find(value);
+        if (arguments->scenario == NULL) {
+            usage();
+        }
     } else if (strcmp(name, "--expect") == 0) {
         arguments->expect = value;
     } else if (strcmp(name, "--without") == 0) {

@@ -9,8 +9,10 @@
 #include "proto/reply.h"
 #include "proto/request.h"
 #include "runtime/link.h"
+#include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/loop.h"
+#include "tests/sim/scenario.h"
 #include "tests/sim/world.h"
 
 struct operators {
@@ -32,6 +34,7 @@ static void plan_write(struct writer *writer, const char *name, uint32_t count,
     write_map(writer, 4);
     write_text_text(writer, "name", name);
     bool strict = config_has(&world.config, FEATURE_STRICT) && strcmp(name, "slow") != 0;
+    strict = strict || check_planted(PLANT_WAITS);
     write_text_text(writer, "durability", strict ? "strict" : "relaxed");
     bool falls = strict && config_has(&world.config, FEATURE_FALLBACK);
     write_text_text(writer, "on_unavailable", falls ? "redis" : "deny");
@@ -53,6 +56,9 @@ static void plans_write(struct writer *writer, uint32_t variant) {
         usual[0] = (struct limit){20, twice_ns, 20};
         pair[1] = (struct limit){60, twice_ns, 60};
         slow[0] = (struct limit){SLOW_PLAN_BURST, twice_ns, SLOW_PLAN_BURST};
+    }
+    if (world.config.limit.rate_tokens > 0) {
+        usual[0] = world.config.limit;
     }
     write_map(writer, 2);
     write_text_text(writer, "default", "default");
@@ -115,6 +121,39 @@ static int32_t place_of(uint32_t node) {
     return -1;
 }
 
+static void slots_move(struct operators *operators, uint32_t place, const uint32_t slots[],
+                       uint32_t count, const struct map_shard *target) {
+    const struct name *node = &world.map->nodes[target->node].id;
+    struct writer writer = begin(operators, METHOD_SLOTS_MOVE, 3);
+    write_array(&writer, count);
+    for (uint32_t i = 0; i < count; i++) {
+        write_uint(&writer, slots[i]);
+    }
+    write_str(&writer, name_bytes(node));
+    write_uint(&writer, target->number);
+    if (control_send(operators, place, &writer)) {
+        operators->move_id = operators->next_id;
+        sim_cover(COVER_MOVE);
+        sim_trace("operator: %u slots from %u on to shard %u of %s", count, slots[0],
+                  target->number, node->text);
+    }
+}
+
+/* The first key's slot, to a shard of another node. */
+static void key_move(struct operators *operators) {
+    const struct map *map = world.map;
+    char name[32];
+    key_name(0, name);
+    uint32_t slot = slot_of_hash(key_hash(bytes_of_text(name)), world.config.slots).index;
+    const struct map_shard *from = &map->shards[map->owner[slot]];
+    for (uint32_t i = 0; i < map->shard_count; i++) {
+        if (map->shards[i].node != from->node) {
+            slots_move(operators, (uint32_t)place_of(from->node), &slot, 1, &map->shards[i]);
+            return;
+        }
+    }
+}
+
 static void move(struct operators *operators) {
     const struct map *map = world.map;
     if (map->shard_count < 2) {
@@ -135,19 +174,7 @@ static void move(struct operators *operators) {
     if (place < 0) {
         return;
     }
-    struct writer writer = begin(operators, METHOD_SLOTS_MOVE, 3);
-    write_array(&writer, count);
-    for (uint32_t i = 0; i < count; i++) {
-        write_uint(&writer, chosen[i]);
-    }
-    write_str(&writer, name_bytes(&map->nodes[target->node].id));
-    write_uint(&writer, target->number);
-    if (control_send(operators, (uint32_t)place, &writer)) {
-        operators->move_id = operators->next_id;
-        sim_cover(COVER_MOVE);
-        sim_trace("operator: %u slots from %u on to shard %u of %s", count, first, target->number,
-                  map->nodes[target->node].id.text);
-    }
+    slots_move(operators, (uint32_t)place, chosen, count, target);
 }
 
 static void weigh(struct operators *operators) {
@@ -260,6 +287,8 @@ static void on_timer(uv_timer_t *timer) {
         if (operators->init_id == 0 && sim_now() > 500 * MS) {
             cluster_init(operators);
         }
+    } else if (scenario_moves()) {
+        key_move(operators);
     } else if (!world.faults_over) {
         bad_moment(operators);
         again_ms = sim_between(STREAM_OPERATORS, 20, 400);

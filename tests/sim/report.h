@@ -15,7 +15,8 @@ struct report {
     bool violated; /* a checker found something */
     char checker[64];
     char text[REPORT_TEXT_BYTES_MAX];
-    uint64_t at_ns; /* of the violation, or of the end */
+    char figures[REPORT_TEXT_BYTES_MAX]; /* of a scenario that held */
+    uint64_t at_ns;                      /* of the violation, or of the end */
     uint64_t hash, lines;
     uint64_t steps; /* of shards and routers */
     uint64_t requests;

@@ -7,6 +7,7 @@
 #ifndef SLUICE_TESTS_SIM_WORLD_H
 #define SLUICE_TESTS_SIM_WORLD_H
 
+#include "proto/limit.h"
 #include "proto/map.h"
 #include "tests/sim/process.h"
 
@@ -67,6 +68,8 @@ struct config {
     uint64_t fault_every_ns;
     uint64_t outage_ns; /* 0: none; else all nodes and the store are off for so long */
     bool steady; /* once the cluster has begun no take may go without its owner, faults or not */
+    const struct scenario *scenario; /* NULL: none */
+    struct limit limit;              /* of the default plan; of no tokens: the usual */
 };
 
 extern const char *const feature_names[FEATURE_COUNT];
@@ -108,7 +111,9 @@ struct world {
     struct machine *store, *clients[CLIENTS_OF_RUN_MAX], *operators;
     struct map *map; /* as the store has it */
     bool faults_over;
-    bool map_lost; /* the store has forgotten a map that it had acknowledged */
+    /* Nothing is promised any more: the store has forgotten a map that it had acknowledged, or a
+     * fault is planted for a scenario's figure to show it. */
+    bool unpromised;
 };
 extern struct world world;
 
