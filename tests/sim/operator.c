@@ -171,7 +171,7 @@ static void move(struct operators *operators) {
             chosen[count++] = i;
         }
     }
-    if (place < 0) {
+    if (place < 0 || count == 0) {
         return;
     }
     slots_move(operators, (uint32_t)place, chosen, count, target);
