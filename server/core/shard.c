@@ -260,7 +260,7 @@ void shard_step(struct shard *shard, const struct shard_event *event, struct sha
     slots_work(shard);
     slots_emit(shard);
     if (shard->stopping && shard->outstanding == 0 && shard->counters.buckets_dirty == 0 &&
-        shard->rewrite_count == 0) {
+        shard->rewrite_count == 0 && keys_settled(shard)) {
         shard->stopped = true;
     }
     shard->counters.memory_bytes = shard->budget.bytes;

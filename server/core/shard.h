@@ -260,6 +260,7 @@ struct shard_op {
     uint64_t cursor;
     const struct shard_op_entry *entries; /* WRITE */
     uint32_t entry_count;
+    bool assignments;       /* WRITE: of assignments, and a record is nothing but the plan's name */
     struct bytes key, plan; /* ASSIGN; key: FETCH */
     bool record_only;       /* FETCH: the assignment is known already */
 };

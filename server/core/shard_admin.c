@@ -34,6 +34,11 @@ static int32_t pending_find(const struct shard *shard, enum shard_admin_kind kin
     return -1;
 }
 
+struct admin_pending *admin_assign_of(struct shard *shard, uint32_t ref) {
+    int32_t at = pending_find(shard, SHARD_ADMIN_ASSIGN, ref);
+    return at < 0 ? NULL : &shard->pending[at];
+}
+
 /* --- show --- */
 
 static void show_plan(struct shard *shard, const struct shard_slot *slot, uint64_t hash,
@@ -197,8 +202,8 @@ static enum reason assign(struct shard *shard, struct shard_slot *slot, uint64_t
     return REASON_NONE;
 }
 
-/* Takes an answered (or given up) ASSIGN out. In doubt the assignment stays as it was: the store
- * may have the new one, and the operator is told to try again. */
+/* Takes an answered (or given up) ASSIGN out. In doubt the assignment stays as it was, and the
+ * operator is told to try again. The store may have the new one: it gets the old one again. */
 static void assign_finish(struct shard *shard, uint32_t at, bool written, enum reason reason) {
     struct admin_pending pending = shard->pending[at];
     struct shard_slot *slot = &shard->slots[pending.slot_at];
@@ -210,8 +215,11 @@ static void assign_finish(struct shard *shard, uint32_t at, bool written, enum r
         term_set_release(&shard->terms, pending.term);
     }
     pending_answer(shard, at, reason);
-    if (assignment_at(&shard->arena, pending.ref)->term == TERM_NONE &&
-        pending_find(shard, SHARD_ADMIN_ASSIGN, pending.ref) < 0) {
+    bool doubtful = !written && (pending.op_id != 0 || slot->keys_unwritten || slot->keys_unread);
+    if ((doubtful || pending.passed) && !slot->discard) {
+        keys_rewrite(shard, slot, true);
+    } else if (assignment_at(&shard->arena, pending.ref)->term == TERM_NONE &&
+               admin_assign_of(shard, pending.ref) == NULL) {
         assignment_remove(shard, slot, pending.ref);
     }
     slot_settle(shard, slot);

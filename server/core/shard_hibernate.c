@@ -93,7 +93,8 @@ void hibernate_fetched(struct shard *shard, struct shard_slot *slot, bool found)
 /* --- the survey ---------------------------------------------------------------------------- */
 
 static bool slot_wants(const struct shard *shard, const struct shard_slot *slot) {
-    return slot->state == SLOT_SERVING && !slot->leftovers && (slot->asleep || shard->shedding);
+    return slot->state == SLOT_SERVING && !slot->leftovers && !slot->keys_unread &&
+           (slot->asleep || shard->shedding);
 }
 
 /* More would come in than has left. */

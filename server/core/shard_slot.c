@@ -42,6 +42,7 @@ static void slot_move(struct shard *shard, struct shard_slot *slot, enum slot_st
     shard->fencing_count -= slot->state == SLOT_FENCING;
     shard->fencing_count += to == SLOT_FENCING;
     slot_unstream(shard, slot);
+    slot->keys_unread = slot->keys_unread && to != SLOT_RELEASING; /* the next owner's matter */
     shard->counters.slots_serving -= slot->state == SLOT_SERVING;
     shard->counters.slots_serving += to == SLOT_SERVING;
     shard->counters.slots_sealed -= slot->state == SLOT_SEALED;
@@ -89,6 +90,7 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
     fetches_fail(shard, slot, slot_refusal(slot));
     admin_slot_dropped(shard, slot);
     hibernate_sleep(shard, slot, false);
+    keys_forget(slot);
     slot->cursor = 0;
     shard->rewrite_count -= slot->rewrite;
     slot->rewrite = false;
@@ -97,12 +99,12 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
 
 static bool slot_unwritten(const struct shard_slot *slot) {
     return slot->marks != 0 || slot->dirty != 0 || slot->draining != 0 || slot->writing != 0 ||
-           slot->rewrite;
+           slot->rewrite || slot->keys_unwritten;
 }
 
 /* Everything that the slot has is in the store. */
 static bool slot_clean(const struct shard_slot *slot) {
-    return slot->op_id == 0 && slot->assigns == 0 && !slot_unwritten(slot);
+    return slot->op_id == 0 && slot->assigns == 0 && !slot_unwritten(slot) && !slot->keys_unread;
 }
 
 /* After a write that was given up only a raised fence makes the next one safe, and the fence of a
@@ -181,11 +183,10 @@ void slots_seal(struct shard *shard, const uint8_t *bits, bool reload) {
         if (sealed && slot->state == SLOT_SERVING) {
             slot_move(shard, slot, SLOT_SEALED);
             snapshot_hurry(shard, slot);
+            slot_ready(shard, slot);
         } else if (!sealed && slot->state == SLOT_SEALED) {
             slot_move(shard, slot, SLOT_SERVING);
-            if (slot->leftovers) {
-                slot_queue_push(&shard->rereading, (uint16_t)i);
-            }
+            slot_reread(shard, slot);
         }
     }
 }
@@ -247,16 +248,26 @@ static void fence_raised(struct shard *shard, struct shard_slot *slot,
 /* Writes are to be made now. */
 static bool slot_has_urgent(const struct shard_slot *slot) {
     return slot->marks != 0 || slot->draining != 0 || slot->overdue || slot->watch ||
-           (slot->refence && slot->assigns > 0);
+           slot->keys_unwritten || (slot->refence && slot->assigns > 0);
 }
 
-/* Of a SERVING slot. */
+void slot_reread(struct shard *shard, struct shard_slot *slot) {
+    if (slot->state == SLOT_SERVING && !slot->streaming && (slot->leftovers || slot->keys_unread)) {
+        slot_queue_push(&shard->rereading, shard_slot_at(shard, slot));
+    }
+}
+
+/* Of a SERVING slot, or of assignments of a SEALED one. */
 static void page_reread(struct shard *shard, struct shard_slot *slot,
                         const struct shard_event *event) {
-    load_leftovers(shard, slot, event->stored.pairs, event->stored.pair_count);
-    slot->cursor = event->stored.cursor;
-    if (slot->cursor == 0) {
-        slot->leftovers = false;
+    if (event->stored.op_kind == SHARD_OP_LOAD_KEYS) {
+        keys_reread(shard, slot, event);
+    } else {
+        load_leftovers(shard, slot, event->stored.pairs, event->stored.pair_count);
+        slot->cursor = event->stored.cursor;
+        slot->leftovers = slot->cursor != 0;
+    }
+    if (!slot->keys_unread && !slot->leftovers) {
         slot_unstream(shard, slot);
     }
     slot_ready(shard, slot);
@@ -275,7 +286,7 @@ static void page_loaded(struct shard *shard, struct shard_slot *slot,
         slot_later(shard, slot);
         return;
     }
-    if (slot->state == SLOT_SERVING) {
+    if (slot->state != SLOT_LOADING) {
         page_reread(shard, slot, event);
         return;
     }
@@ -307,7 +318,8 @@ static void page_loaded(struct shard *shard, struct shard_slot *slot,
         slot_move(shard, slot, SLOT_SEALED);
         snapshot_hurry(shard, slot);
     }
-    if (slot_has_urgent(slot)) {
+    slot_reread(shard, slot);
+    if (slot_has_urgent(slot) || keys_pressing(shard, slot)) {
         slot_ready(shard, slot);
     }
 }
@@ -347,7 +359,11 @@ void slot_stored(struct shard *shard, const struct shard_event *event) {
         break;
     case SHARD_OP_LOAD_KEYS:
     case SHARD_OP_LOAD_BUCKETS:
-        if (slot->streaming) {
+        if (slot->page_stale) {
+            slot->page_stale = false;
+            slot_ready(shard, slot); /* from the first page again */
+        } else if (slot->streaming ||
+                   (slot->op_kind == SHARD_OP_LOAD_KEYS && slot->state != SLOT_RELEASING)) {
             page_loaded(shard, slot, event);
         } else if (slot->state == SLOT_SERVING) {
             survey_page(shard, slot, event);
@@ -384,7 +400,7 @@ void slots_store_lost(struct shard *shard) {
             event.stored.op_id = shard->slots[i].op_id;
             slot_stored(shard, &event);
         }
-        if (slot_decides(&shard->slots[i])) {
+        if (slot_decides(&shard->slots[i]) || shard->slots[i].state == SLOT_SEALED) {
             shard->slots[i].cursor = 0; /* it means nothing to another server */
         }
         fetches_fail(shard, &shard->slots[i], REASON_STORE_AWAY);
@@ -400,6 +416,9 @@ void slots_stop(struct shard *shard) {
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         fetches_fail(shard, &shard->slots[i], REASON_STOPPING);
         snapshot_hurry(shard, &shard->slots[i]);
+        if (keys_pressing(shard, &shard->slots[i])) {
+            slot_ready(shard, &shard->slots[i]);
+        }
     }
 }
 
@@ -412,7 +431,8 @@ static void work_due(struct shard *shard) {
             slot_queue_push(&shard->starting, at);
         } else {
             snapshot_hurry(shard, slot);
-            if (state_starting(slot->state) || slot->streaming) {
+            if (state_starting(slot->state) || slot->streaming || slot->keys_unwritten ||
+                keys_pressing(shard, slot)) {
                 slot_ready(shard, slot);
             }
             if (slot->state == SLOT_LOADING && !slot->streaming) {
@@ -477,14 +497,17 @@ void slots_work(struct shard *shard) {
 }
 
 static bool slot_has_writes(const struct shard_slot *slot) {
-    return slot->marks != 0 || slot->dirty != 0 || slot->draining != 0 || slot->assigns > 0;
+    return slot->marks != 0 || slot->dirty != 0 || slot->draining != 0 || slot->assigns > 0 ||
+           slot->keys_unwritten;
 }
 
 static void slot_write(struct shard *shard, struct shard_slot *slot) {
     if (slot->refence && slot->state != SLOT_RELEASING && slot_has_writes(slot)) {
         shard_op_add(shard, slot, SHARD_OP_RAISE_FENCE);
     } else if (slot->state != SLOT_ABSENT) {
-        snapshot_emit(shard, slot);
+        if (!keys_emit(shard, slot)) {
+            snapshot_emit(shard, slot);
+        }
         slot_settle(shard, slot);
     }
 }
@@ -499,8 +522,9 @@ static void slot_emit(struct shard *shard, struct shard_slot *slot) {
         }
         return;
     }
-    bool survey = slot->state == SLOT_SERVING && slot->survey_due && !slot->leftovers;
-    bool page_due = (slot->streaming || survey) && !shard->stopping;
+    bool survey =
+        slot->state == SLOT_SERVING && slot->survey_due && !slot->leftovers && !slot->keys_unread;
+    bool page_due = ((slot->streaming || survey) && !shard->stopping) || keys_pressing(shard, slot);
     bool writes = slot->state != SLOT_LOADING || slot_has_urgent(slot);
     if (writes && !(page_due && slot->wrote)) {
         slot_write(shard, slot);
@@ -510,8 +534,9 @@ static void slot_emit(struct shard *shard, struct shard_slot *slot) {
         return;
     }
     slot->wrote = false;
+    bool keys = slot->state == SLOT_LOADING ? !slot->keys_loaded : slot->keys_unread;
     struct shard_op *op =
-        shard_op_add(shard, slot, slot->keys_loaded ? SHARD_OP_LOAD_BUCKETS : SHARD_OP_LOAD_KEYS);
+        shard_op_add(shard, slot, keys ? SHARD_OP_LOAD_KEYS : SHARD_OP_LOAD_BUCKETS);
     op->cursor = slot->cursor;
 }
 

@@ -208,6 +208,9 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
     admin_write_stored(shard, op_id, ok);
     uint32_t ref = slot->writing;
     slot->writing = 0;
+    if (slot->keys_writing) {
+        keys_stored(shard, slot, ok);
+    }
     while (ref != 0) {
         uint32_t next = resident_at(&shard->arena, ref)->next;
         written(shard, slot, ref, ok);
@@ -224,7 +227,7 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
         slot->overdue = true;
     }
     if (slot->marks != 0 || slot->draining != 0 || slot->overdue || slot->streaming ||
-        slot->watch || slot->survey_due) {
+        slot->watch || slot->survey_due || slot->keys_unwritten || keys_pressing(shard, slot)) {
         slot_ready(shard, slot);
     }
     slot_settle(shard, slot);

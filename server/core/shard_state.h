@@ -38,7 +38,9 @@ struct shard_slot {
     uint64_t cursor; /* LOADING, SERVING: of the next page; RELEASING: of the scan that frees */
     uint64_t due_ns; /* while in the due queue */
     uint64_t takes;  /* decided since it was gained */
-    uint32_t op_id;  /* the operation outstanding (ASSIGNs apart), 0: none */
+    uint64_t keys_cursor, keys_next; /* of assignments written again: where the stretch that is
+                                        next, or outstanding, begins, and where that ends */
+    uint32_t op_id;                  /* the operation outstanding (ASSIGNs apart), 0: none */
     /* Lists of buckets: changed; those of them that the snapshot under way has still to write;
      * those in the outstanding write. */
     uint32_t dirty, draining, writing;
@@ -68,7 +70,14 @@ struct shard_slot {
     bool wrote;       /* its last operation was a write, so the next is a page */
     bool asleep;      /* the store has, or may have, records of keys that are not in memory */
     bool survey_due;  /* a page is to be read for the survey */
+    bool page_stale;  /* the outstanding page is of a server that may have been another one */
     bool refence;     /* a write was given up: it may still come, and is to find a higher fence */
+    bool keys_unwritten; /* assignments are to be written again (shard_keys.c) */
+    bool keys_all;       /* all of them, else only what is to be taken away */
+    bool keys_writing;   /* the outstanding write is of assignments */
+    bool keys_again;     /* and when it is answered all of them are to be written again */
+    bool keys_wrote;     /* the last write was of assignments, so the next is of buckets */
+    bool keys_unread;    /* the store may have assignments that memory has not */
 };
 
 /* A key that is being read on demand, and a take that waits for it. Lists are of indices, 0: end.
@@ -110,6 +119,7 @@ struct admin_pending {
     uint16_t term;  /* ASSIGN: the new one, TERM_NONE: none */
     uint32_t ref;   /* RESET: the bucket; ASSIGN: the assignment */
     uint32_t op_id; /* 0: not emitted yet */
+    bool passed; /* ASSIGN: a pass that writes assignments again has left it out (shard_keys.c) */
 };
 
 /* Replies of one step: of all requests that wait for a write, of all that wait for their key, and
@@ -438,6 +448,9 @@ void slot_drop(struct shard *shard, struct shard_slot *slot);
 void slot_ready(struct shard *shard, struct shard_slot *slot);
 void slot_later(struct shard *shard, struct shard_slot *slot);
 
+/* What the store may have of it and memory has not is to be read, when its turn comes. */
+void slot_reread(struct shard *shard, struct shard_slot *slot);
+
 /* A RELEASING slot with nothing left to write is let go. */
 void slot_settle(struct shard *shard, struct shard_slot *slot);
 
@@ -477,6 +490,27 @@ void sweep_reread(struct shard *shard);
  * if any is. */
 uint32_t sweep_reclaim(struct shard *shard, struct shard_slot *slot, uint32_t budget);
 
+/* --- shard_keys.c: assignments written again ------------------------------------------------ */
+
+/* The slot's assignments are to be written again: all, or only those that are to be taken away. */
+void keys_rewrite(struct shard *shard, struct shard_slot *slot, bool all);
+/* False: it is not their turn. Else a write of them is outstanding, or the slot is ready again. */
+bool keys_emit(struct shard *shard, struct shard_slot *slot);
+void keys_stored(struct shard *shard, struct shard_slot *slot, bool ok);
+/* A page of assignments of a slot that has all of them in memory: what only the store has is to be
+ * taken away there. */
+void keys_reread(struct shard *shard, struct shard_slot *slot, const struct shard_event *event);
+/* The slot is dropped. */
+void keys_forget(struct shard_slot *slot);
+
+/* Pages of assignments are to be read at once, for the slot is to be given away, or all stops. */
+static inline bool keys_pressing(const struct shard *shard, const struct shard_slot *slot) {
+    return slot->keys_unread &&
+           (slot->state == SLOT_SEALED || (shard->stopping && slot->state == SLOT_SERVING));
+}
+/* The slot has no writes or pages of assignments to wait for. */
+bool keys_settled(const struct shard *shard);
+
 /* --- shard_admin.c ------------------------------------------------------------------------- */
 
 void admin_request(struct shard *shard, const struct shard_event *event);
@@ -486,6 +520,8 @@ void admin_answer(struct shard *shard, struct shard_slot *slot, uint64_t hash,
 void admin_emit(struct shard *shard);
 void admin_assign_stored(struct shard *shard, uint32_t op_id, enum shard_stored_status status);
 void admin_store_lost(struct shard *shard);
+/* The oldest request for this assignment that waits, or NULL. */
+struct admin_pending *admin_assign_of(struct shard *shard, uint32_t ref);
 
 /* What became of a bucket that a RESET waits for. Cheap if nothing waits. */
 void admin_bucket_emitted(struct shard *shard, uint32_t ref, uint32_t op_id);

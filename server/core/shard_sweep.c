@@ -120,15 +120,17 @@ void sweep_step(struct shard *shard) {
 }
 
 static void leftovers_seek(struct shard *shard, struct shard_slot *slot) {
-    if ((slot->state != SLOT_SERVING && slot->state != SLOT_SEALED) || slot->asleep) {
-        return; /* the others are being read, are surveyed, or not this shard's any more */
+    bool read = slot->state == SLOT_SERVING || slot->state == SLOT_SEALED;
+    if (!read && !(slot->state == SLOT_LOADING && slot->keys_loaded)) {
+        return; /* it is being read, or not this shard's any more */
     }
-    slot->leftovers = true;
+    slot->keys_unread = true; /* assignments are all in memory, also of a slot that sleeps */
+    slot->leftovers = read && !slot->asleep;
     slot->survey_due = false;
+    slot->page_stale = read && slot->op_id != 0 && slot->op_kind != SHARD_OP_WRITE &&
+                       slot->op_kind != SHARD_OP_RAISE_FENCE;
     slot->cursor = 0;
-    if (slot->state == SLOT_SERVING && !slot->streaming) {
-        slot_queue_push(&shard->rereading, shard_slot_at(shard, slot));
-    }
+    slot_reread(shard, slot);
 }
 
 void sweep_rewrite_start(struct shard *shard, const uint8_t *bits) {
@@ -140,6 +142,7 @@ void sweep_rewrite_start(struct shard *shard, const uint8_t *bits) {
             continue;
         }
         leftovers_seek(shard, slot);
+        keys_rewrite(shard, slot, true);
         shard->rewrite_count += !slot->rewrite;
         slot->rewrite = true;
         if (i == shard->rewrite_slot) {
@@ -193,7 +196,8 @@ void sweep_reread(struct shard *shard) {
     while (shard->rereading_count == 0 && shard->streaming_count < SHARD_LOADING_MAX &&
            !slot_queue_empty(&shard->rereading)) {
         struct shard_slot *slot = &shard->slots[slot_queue_pop(&shard->rereading)];
-        if (slot->state == SLOT_SERVING && slot->leftovers && !slot->streaming) {
+        bool unread = slot->leftovers || slot->keys_unread;
+        if (slot->state == SLOT_SERVING && unread && !slot->streaming) {
             slot->streaming = true;
             slot->keys_loaded = true;
             shard->streaming_count++;

@@ -133,14 +133,14 @@ static int number_add(struct store *store, int count, char number[16], uint32_t 
 /* The write of one slot, where each is sent to a server of its own (store_write.c has the other
  * way). `numbers` are borrowed by the command. */
 static int write_command(struct store *store, const struct shard_op *op, store_key fence_key,
-                         store_key buckets_key, char *fence, char numbers[2][16]) {
+                         store_key data_key, char *fence, char numbers[2][16]) {
     uint32_t removals = 0;
     for (uint32_t i = 0; i < op->entry_count; i++) {
         removals += op->entries[i].remove;
     }
     int count = script_begin(store, STORE_SCRIPT_WRITE, "2");
     count = text_add(store, count, fence_key);
-    count = text_add(store, count, buckets_key);
+    count = text_add(store, count, data_key);
     count = text_add(store, count, fence);
     count = number_add(store, count, numbers[0], removals);
     count = number_add(store, count, numbers[1], op->entry_count - removals);
@@ -152,7 +152,7 @@ static int write_command(struct store *store, const struct shard_op *op, store_k
     for (uint32_t i = 0, sets = 0; i < op->entry_count; i++) {
         const struct shard_op_entry *entry = &op->entries[i];
         if (!entry->remove) {
-            uint32_t size = record_write(&entry->record, store->records[sets]);
+            uint32_t size = store_entry_value(op, entry, store->records[sets]);
             count = word_add(store, count, entry->key.data, entry->key.size);
             count = word_add(store, count, store->records[sets], size);
             sets++;
@@ -262,8 +262,7 @@ void store_perform(struct store *store, const struct shard_op *op, struct epoch 
         return;
     }
     store_key_fence(store->prefix, op->slot, fence_key);
-    bool is_keys = op->kind == SHARD_OP_LOAD_KEYS || op->kind == SHARD_OP_ASSIGN;
-    (is_keys ? store_key_keys : store_key_buckets)(store->prefix, op->slot, data_key);
+    store_op_key(store, op, data_key);
     snprintf(number, sizeof number, "%" PRIu64, op->fence);
     switch (op->kind) {
     case SHARD_OP_RAISE_FENCE:

@@ -236,6 +236,11 @@ void store_gather_free(struct store *store);
 /* Puts a write to those that wait. */
 void store_gather(struct store *store, const struct shard_op *op);
 
+/* The slot's key that the operation is about, but for fences; and what a WRITE sets. */
+int store_op_key(const struct store *store, const struct shard_op *op, store_key key);
+uint32_t store_entry_value(const struct shard_op *op, const struct shard_op_entry *entry,
+                           uint8_t out[RECORD_BYTES_MAX]);
+
 /* Sends those that wait. */
 void store_gather_send(struct store *store);
 

@@ -95,6 +95,21 @@ static struct store_call *gather_take(struct store_gather *gather) {
     return call;
 }
 
+uint32_t store_entry_value(const struct shard_op *op, const struct shard_op_entry *entry,
+                           uint8_t out[RECORD_BYTES_MAX]) {
+    _Static_assert(NAME_BYTES_MAX <= RECORD_BYTES_MAX, "a plan's name must fit");
+    if (!op->assignments) {
+        return record_write(&entry->record, out);
+    }
+    memcpy(out, entry->record.plan.data, entry->record.plan.size);
+    return entry->record.plan.size;
+}
+
+int store_op_key(const struct store *store, const struct shard_op *op, store_key key) {
+    bool is_keys = op->kind == SHARD_OP_LOAD_KEYS || op->kind == SHARD_OP_ASSIGN || op->assignments;
+    return (is_keys ? store_key_keys : store_key_buckets)(store->prefix, op->slot, key);
+}
+
 /* How a slot's write is told: its fence, how many records go and how many are set, then which. */
 static void op_put(struct store_gather *gather, const struct shard_op *op) {
     struct store_text *values = &gather->values;
@@ -115,7 +130,7 @@ static void op_put(struct store_gather *gather, const struct shard_op *op) {
         const struct shard_op_entry *entry = &op->entries[i];
         if (!entry->remove) {
             word_put(values, entry->key.data, entry->key.size);
-            word_put(values, record, record_write(&entry->record, record));
+            word_put(values, record, store_entry_value(op, entry, record));
         }
     }
     gather->entry_count += op->entry_count;
@@ -134,7 +149,7 @@ void store_gather(struct store *store, const struct shard_op *op) {
     struct store_call *call = gather->call;
     store_key key;
     word_put(&gather->fences, key, (uint32_t)store_key_fence(store->prefix, op->slot, key));
-    word_put(&gather->buckets, key, (uint32_t)store_key_buckets(store->prefix, op->slot, key));
+    word_put(&gather->buckets, key, (uint32_t)store_op_key(store, op, key));
     op_put(gather, op);
     call->written[call->written_count] =
         (struct shard_written){.slot = op->slot, .op_id = op->op_id};

@@ -10,7 +10,7 @@ foreach(fault floor-refill refused-writes ceil-tolerance floor-tolerance half-ch
     add_test(NAME model_bucket_finds_${fault} COMMAND test_model_bucket --plant ${fault})
     set_tests_properties(model_bucket_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
 endforeach()
-foreach(fault refused-writes lost-write lost-delete late-write lost-asleep)
+foreach(fault refused-writes lost-write lost-delete late-write lost-asleep lost-assigned)
     add_test(NAME model_shard_finds_${fault} COMMAND test_model_shard --plant ${fault})
     set_tests_properties(model_shard_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
 endforeach()

@@ -56,18 +56,22 @@ enum {
     PLANT_LOST_WRITE,
     PLANT_LOST_DELETE,
     PLANT_LATE_WRITE,
-    PLANT_LOST_ASLEEP
+    PLANT_LOST_ASLEEP,
+    PLANT_LOST_ASSIGNED,
 };
-static const char *const plants[] = {"refused-writes", "lost-write",  "lost-delete",
-                                     "late-write",     "lost-asleep", NULL};
+static const char *const plants[] = {"refused-writes", "lost-write",    "lost-delete", "late-write",
+                                     "lost-asleep",    "lost-assigned", NULL};
 static int plant;
-
 /* --- what the store has -------------------------------------------------------------------- */
 
 static struct record *stored_record(const struct oracle_key *key, struct record *record) {
     const struct stored *stored = fixture_stored(&fixture, key->text, false);
     return stored == NULL ? NULL
                           : oracle_record(bytes_of(stored->value, stored->value_size), record);
+}
+
+static int32_t stored_assigned(const struct oracle_key *key) {
+    return oracle_plan_of(fixture_stored(&fixture, key->text, true));
 }
 
 /* The slot is being read, under a fence of its own. */
@@ -91,13 +95,11 @@ static void key_loaded(struct oracle_key *key, uint16_t slot_at) {
                    fixture.now_ns - key->states[state + 1].at_ns);
     }
     oracle_load(&oracle, key, record, fixture.now_ns);
-    const struct stored *assigned = fixture_stored(&fixture, key->text, true);
-    key->assigned = -1;
-    for (int32_t i = 0; assigned != NULL && i < ORACLE_PLANS; i++) {
-        if (bytes_equal(bytes_of(assigned->value, assigned->value_size),
-                        bytes_of_text(oracle_plan_names[i]))) {
-            key->assigned = i;
-        }
+    /* What has been read of the slot's assignments stays, whatever the store has lost since. */
+    const struct shard_slot *slot = &fixture.shard->slots[slot_at];
+    struct bytes name = bytes_of_text(key->text);
+    if (!slot->keys_loaded && assignment_find(fixture.shard, slot, key_hash(name), name) == 0) {
+        key->assigned = stored_assigned(key);
     }
     counted_loads++;
 }
@@ -145,6 +147,8 @@ static bool on_apply(struct fixture *f, const struct held_op *op) {
             }
         }
         complete[slot_at] = false;
+    } else if (op->kind == SHARD_OP_WRITE && op->assignments) {
+        return plant != PLANT_LOST_ASSIGNED || !model_chance(50);
     } else if (op->kind == SHARD_OP_WRITE) {
         oracle_acknowledge(&oracle, op, fixture.now_ns);
         if (plant == PLANT_LOST_DELETE && op->entry_count > 0 && op->entries[0].remove) {
@@ -299,10 +303,6 @@ static void takes_happen(void) {
     }
 }
 
-static void time_passes(uint64_t ns) {
-    fixture_pass(&fixture, ns);
-}
-
 static void admin_happens(void) {
     struct oracle_key *key = oracle_key(&oracle);
     if (pending_count == SHARD_ADMIN_PENDING_MAX) {
@@ -346,9 +346,9 @@ static void weather_turns_fair(void) {
     store_is_calm();
     fixture_own_all(&fixture);
     const struct shard_counters *counters = shard_counters(fixture.shard);
-    time_passes(5 * INTERVAL);
+    fixture_pass(&fixture, 5 * INTERVAL);
     if (counters->slots_serving != SLOTS) {
-        time_passes(5 * INTERVAL); /* a newer owner is met only with the next write */
+        fixture_pass(&fixture, 5 * INTERVAL); /* a newer owner is met only with the next write */
     }
     replies_check();
     if (counters->slots_serving != SLOTS) {
@@ -364,6 +364,10 @@ static void weather_turns_fair(void) {
         if (state + 1 != oracle.keys[i].state_count) {
             model_fail("key %s: the store has not its newest state", oracle.keys[i].text);
         }
+        if (stored_assigned(&oracle.keys[i]) != oracle.keys[i].assigned) {
+            model_fail("key %s: the store has plan %d assigned, its owner %d", oracle.keys[i].text,
+                       stored_assigned(&oracle.keys[i]), oracle.keys[i].assigned);
+        }
     }
     fair_since_ns = fair_phase ? fixture.now_ns : UINT64_MAX;
 }
@@ -376,7 +380,7 @@ static void plan_goes_or_comes(void) {
     *there = !*there;
     oracle_plans_tell(&oracle, &fixture);
     if (*there) {
-        time_passes(3 * SECOND);
+        fixture_pass(&fixture, 3 * SECOND);
         for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
             oracle_now(&oracle.keys[i])->unknown = false;
         }
@@ -441,8 +445,8 @@ static void record_gone(struct bytes key) {
 }
 
 /* The store comes back as another process that has lost the end of its log: records are as they
- * were a while ago. What had been deleted stays so here: a bucket that is not in memory any more
- * cannot be written again. Assignments stay, too: they are written only when they are made. */
+ * were a while ago, and so are assignments. Records that had been deleted stay so here: a bucket
+ * that is not in memory any more cannot be written again. */
 static void store_loses_its_tail(void) {
     /* What an owner has not read in, it cannot write again: what its predecessor wrote last is lost
      * with both of them. */
@@ -514,7 +518,7 @@ static void step(void) {
     if (what < 700) {
         takes_happen();
     } else if (what < 900) {
-        time_passes(model_chance(5) ? model_below(3 * SECOND) : model_below(40 * MS));
+        fixture_pass(&fixture, model_chance(5) ? model_below(3 * SECOND) : model_below(40 * MS));
     } else if (what < 930) {
         admin_happens();
     } else if (what < 940) {
@@ -540,7 +544,7 @@ static void everything_refills(void) {
         fixture_admin(&fixture, SHARD_ADMIN_ASSIGN, oracle.keys[i].text, NULL);
     }
     fixture.reply_count = 0;
-    time_passes(4 * 3600 * SECOND);
+    fixture_pass(&fixture, 4 * 3600 * SECOND);
     const struct shard_counters *counters = shard_counters(fixture.shard);
     if (fixture_records(&fixture) != 0 || counters->buckets != 0) {
         model_fail("%u records and %" PRIu64 " buckets are left when all have refilled",
@@ -550,7 +554,7 @@ static void everything_refills(void) {
         model_fail("%" PRIu64 " bytes are held for nothing", counters->memory_bytes);
     }
     uint64_t ops = fixture.op_count;
-    time_passes(3600 * SECOND);
+    fixture_pass(&fixture, 3600 * SECOND);
     if (fixture.op_count != ops) {
         model_fail("a shard without buckets asks something of the store");
     }

@@ -273,3 +273,13 @@ void oracle_acknowledge(struct oracle *oracle, const struct held_op *op, uint64_
         key->tail_lost = false;
     }
 }
+
+int32_t oracle_plan_of(const struct stored *assigned) {
+    for (int32_t i = 0; assigned != NULL && i < ORACLE_PLANS; i++) {
+        if (bytes_equal(bytes_of(assigned->value, assigned->value_size),
+                        bytes_of_text(oracle_plan_names[i]))) {
+            return i;
+        }
+    }
+    return -1;
+}

@@ -76,6 +76,9 @@ void oracle_load(struct oracle *oracle, struct oracle_key *key, const struct rec
 /* Reads a record that a shard wrote; fails if it cannot be read. */
 struct record *oracle_record(struct bytes value, struct record *record);
 
+/* The plan that the store's assignment (NULL: none) names, or -1. */
+int32_t oracle_plan_of(const struct stored *assigned);
+
 /* The store has acknowledged the write; fails if it is of states that were not. */
 void oracle_acknowledge(struct oracle *oracle, const struct held_op *op, uint64_t now_ns);
 

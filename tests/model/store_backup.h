@@ -14,8 +14,8 @@ struct store_backup {
 void store_backup_make(struct store_backup *backup, const struct fixture *fixture);
 void store_backup_free(struct store_backup *backup);
 
-/* Records become what they were, or go; `gone` is told of each. Those that were deleted meanwhile
- * stay so, and assignments stay as they are. */
+/* Records and assignments become what they were, or go; `gone` is told of each record. Those that
+ * were deleted meanwhile stay so, but assignments are back. */
 void store_backup_return(const struct store_backup *backup, struct fixture *fixture,
                          void (*gone)(struct bytes key));
 

@@ -89,15 +89,20 @@ void fixture_forget(struct fixture *fixture, struct bytes key) {
     store_remove(fixture, key, false);
 }
 
+void fixture_forget_assignment(struct fixture *fixture, const char *key) {
+    store_remove(fixture, bytes_of_text(key), true);
+}
+
 static void store_apply(struct fixture *fixture, const struct held_op *op) {
     if (op->kind == SHARD_OP_WRITE) {
         for (uint32_t i = 0; i < op->entry_count; i++) {
             const struct held_entry *entry = &op->entries[i];
             struct bytes key = bytes_of(entry->key, entry->key_size);
             if (entry->remove) {
-                store_remove(fixture, key, false);
+                store_remove(fixture, key, op->assignments);
             } else {
-                fixture_put(fixture, key, bytes_of(entry->value, entry->value_size), false);
+                fixture_put(fixture, key, bytes_of(entry->value, entry->value_size),
+                            op->assignments);
             }
         }
     } else if (op->kind == SHARD_OP_ASSIGN) {
@@ -149,6 +154,7 @@ static void op_hold(struct fixture *fixture, const struct shard_op *op) {
                              .op_id = op->op_id,
                              .fence = op->fence,
                              .cursor = op->cursor,
+                             .assignments = op->assignments,
                              .entry_count = op->entry_count};
     assert(op->entry_count <= SHARD_WRITE_ENTRIES_MAX);
     held->entries = op->entry_count > 0 ? calloc(op->entry_count, sizeof held->entries[0]) : NULL;
@@ -157,7 +163,10 @@ static void op_hold(struct fixture *fixture, const struct shard_op *op) {
         entry->remove = op->entries[i].remove;
         entry->key_size = op->entries[i].key.size;
         memcpy(entry->key, op->entries[i].key.data, entry->key_size);
-        if (!entry->remove) {
+        if (!entry->remove && op->assignments) {
+            entry->value_size = op->entries[i].record.plan.size;
+            memcpy(entry->value, op->entries[i].record.plan.data, entry->value_size);
+        } else if (!entry->remove) {
             entry->value_size = record_write(&op->entries[i].record, entry->value);
         }
         fixture->removal_count += entry->remove;

@@ -43,6 +43,7 @@ struct held_op {
     uint32_t op_id;
     uint64_t fence, cursor;
     uint32_t entry_count;
+    bool assignments; /* WRITE: entries are assignments */
     struct held_entry *entries;
     struct held_entry assign; /* ASSIGN: value is the plan */
 };
@@ -174,6 +175,7 @@ void fixture_put(struct fixture *fixture, struct bytes key, struct bytes value, 
 void fixture_put_record(struct fixture *fixture, const char *key, const struct record *record);
 /* Takes the key's record away. */
 void fixture_forget(struct fixture *fixture, struct bytes key);
+void fixture_forget_assignment(struct fixture *fixture, const char *key);
 uint32_t fixture_records(const struct fixture *fixture);
 
 #endif

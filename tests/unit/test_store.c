@@ -173,6 +173,36 @@ static void test_one_call_for_a_turn(void **state) {
     end(fixture);
 }
 
+/* Assignments go the same way, to a key of their own, beside records. */
+static void test_assignments(void **state) {
+    struct fixture *fixture = begin();
+    struct shard_op_entry entries[] = {{.key = bytes_of_text("a")},
+                                       {.key = bytes_of_text("old"), .remove = true},
+                                       {.key = bytes_of_text("b")}};
+    struct shard_op op = {.kind = SHARD_OP_WRITE,
+                          .slot = {1},
+                          .op_id = 1001,
+                          .fence = FENCE,
+                          .assignments = true,
+                          .entries = entries,
+                          .entry_count = 3};
+    entries[0].record.plan = bytes_of_text("free");
+    entries[2].record.plan = bytes_of_text("a-longer-name");
+    look(fixture, "HSET t:{1}:keys old free stays free");
+    write_ask(fixture, 0, 2, 1);
+    fixture->awaited++;
+    store_perform(fixture->store, &op, (struct epoch){1});
+    answers_await(fixture);
+    assert_int_equal(fixture->answers[1], SHARD_STORED_OK);
+    assert_int_equal(calls(fixture), 1);
+    assert_int_equal(records(fixture, 1), 0);
+    assert_int_equal(look(fixture, "HLEN t:{1}:keys")->integer, 3);
+    assert_string_equal(look(fixture, "HGET t:{1}:keys a")->str, "free");
+    assert_string_equal(look(fixture, "HGET t:{1}:keys b")->str, "a-longer-name");
+    assert_int_equal(look(fixture, "EXISTS t:{0}:keys")->integer, 0);
+    end(fixture);
+}
+
 /* What one slot's keys refuse harms no other. */
 static void test_wrong_type_amid_others(void **state) {
     struct fixture *fixture = begin();
@@ -345,12 +375,18 @@ static void test_acknowledged_together(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_call_for_a_turn), cmocka_unit_test(test_wrong_type_amid_others),
-        cmocka_unit_test(test_fenced_amid_others),  cmocka_unit_test(test_all_fenced),
-        cmocka_unit_test(test_full_redis),          cmocka_unit_test(test_replica),
-        cmocka_unit_test(test_scripts_flushed),     cmocka_unit_test(test_bounds_of_a_call),
+        cmocka_unit_test(test_assignments),
+        cmocka_unit_test(test_one_call_for_a_turn),
+        cmocka_unit_test(test_wrong_type_amid_others),
+        cmocka_unit_test(test_fenced_amid_others),
+        cmocka_unit_test(test_all_fenced),
+        cmocka_unit_test(test_full_redis),
+        cmocka_unit_test(test_replica),
+        cmocka_unit_test(test_scripts_flushed),
+        cmocka_unit_test(test_bounds_of_a_call),
 
-        cmocka_unit_test(test_link_lost),           cmocka_unit_test(test_acknowledged_together),
+        cmocka_unit_test(test_link_lost),
+        cmocka_unit_test(test_acknowledged_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
