@@ -12,6 +12,7 @@
  *   liveness  once nothing goes wrong any more every slot is served, and every take decided
  *   bounds    what waits anywhere is within its bound
  *   absent    a full bucket is in no memory and in no store
+ *   assigned  in the end the store has the assignments that owners go by
  *   clock     cluster time never runs backward in a shard, and is as exact as it says
  *
  * They look at what the store executes, at each shard's events and updates (production's own step,
@@ -158,6 +159,9 @@ void reset_keys_look(uint32_t at);
 void sleep_look(const struct shard *shard, const struct process *process,
                 const struct shard_update *update);
 
+/* At the end: the assignments of keys that this shard serves. */
+void assigned_look(const struct shard *shard);
+
 /* The highest fence of a slot that was ever raised, when, and by whom. */
 uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by);
 
@@ -185,6 +189,7 @@ uint64_t fence_taken_at(uint32_t slot);
     X(CLOCK_BACK, "clock-back")       /* clock: time steps back */                                 \
     X(UNFENCED, "unfenced-fallback")  /* mark: routers decide without a fence */                   \
     X(REPLAYED, "replayed-later")     /* refusal: what is read counts from when it is read */      \
+    X(LOST_ASSIGNED, "lost-assigned") /* assigned: lost assignments are not written again */       \
     X(LOST_ASLEEP, "lost-asleep")     /* bound: what has left memory is not found again */         \
     X(FORGIVEN, "forgiven")           /* bound: other limits, and nothing was spent */             \
     X(FRESH, "fresh-on-start")        /* figure: who takes a slot on reads nothing */              \

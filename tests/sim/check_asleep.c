@@ -45,6 +45,7 @@ void sleep_look(const struct shard *shard, const struct process *process,
         bool asleep = slot->state == SLOT_SERVING && slot->asleep;
         bool page = update->ops[i].kind == SHARD_OP_LOAD_BUCKETS;
         sim_cover_many(COVER_REREAD, page && slot->state == SLOT_SERVING && slot->leftovers);
+        sim_cover_many(COVER_ASSIGNED_AGAIN, update->ops[i].assignments);
         sim_cover_many(COVER_ASKED_ASLEEP, asleep && update->ops[i].kind == SHARD_OP_FETCH);
         sim_cover_many(COVER_SURVEYED, asleep && page);
     }

@@ -519,6 +519,7 @@ void checks_end(void) {
             serving += shard_counters(shards[i]->shard)->slots_serving;
             buckets += shard_counters(shards[i]->shard)->buckets;
             asleep += shard_counters(shards[i]->shard)->slots_asleep;
+            assigned_look(shards[i]->shard);
         }
     }
     if (serving != world.config.slots) {

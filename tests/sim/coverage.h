@@ -57,6 +57,7 @@
     X(HANDOVER_CHANGING, "handover changing")                                                      \
     X(HANDOVER_SETTLING, "handover settling")                                                      \
     X(REREAD, "slot read again for what a store had lost")                                         \
+    X(ASSIGNED_AGAIN, "assignments written again")                                                 \
     X(STORED_FAILED, "shard told of a failed operation")                                           \
     X(ZOMBIE_GRANT, "grant by an owner that is none any more")                                     \
     X(GRANTS_FORGOTTEN, "grants forgotten by a crash")                                             \
