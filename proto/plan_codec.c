@@ -307,9 +307,28 @@ static enum code plan_member_read(struct reader *reader, struct bytes name, stru
     return unknown_member(fault, plan_at, name, "name, limits, on_unavailable, durability");
 }
 
+/* Notes that a member was read, by its place among `names`; what is none of them is for others to
+ * say. */
+static enum code member_once(struct bytes name, const char *const names[], unsigned *seen,
+                             const char *at, struct fault *fault) {
+    for (unsigned i = 0; names[i] != NULL; i++) {
+        if (!name_is(name, names[i])) {
+            continue;
+        }
+        if ((*seen >> i & 1u) != 0) {
+            return fault_set(fault, CODE_BAD_REQUEST, "%s: %s stands twice", at, names[i]);
+        }
+        *seen |= 1u << i;
+    }
+    return CODE_OK;
+}
+
 static enum code plan_read(struct reader *reader, struct plan *plan, const char *at,
                            struct fault *fault) {
+    static const char *const names[] = {
+        "name", "limits", "on_unavailable", "durability", "generation", "history", NULL};
     uint32_t members;
+    unsigned seen = 0;
     memset(plan, 0, sizeof *plan);
     plan->generation_count = 1;
     if (!read_map(reader, &members)) {
@@ -320,7 +339,8 @@ static enum code plan_read(struct reader *reader, struct plan *plan, const char 
         if (!read_bytes(reader, &name)) {
             return expected(fault, at, "a member's name", reader);
         }
-        if (plan_member_read(reader, name, plan, at, fault) != CODE_OK) {
+        if (member_once(name, names, &seen, at, fault) != CODE_OK ||
+            plan_member_read(reader, name, plan, at, fault) != CODE_OK) {
             return fault->code;
         }
     }
@@ -378,7 +398,9 @@ static enum code default_resolve(struct plan_set *set, struct bytes name, struct
 
 static enum code set_read(struct reader *reader, struct plan_set *set, plan_reader_fn read_one,
                           struct fault *fault) {
+    static const char *const names[] = {"version", "default", "plans", NULL};
     uint32_t members;
+    unsigned seen = 0;
     struct bytes default_name = {0};
     bool has_plans = false;
     plan_set_init(set);
@@ -390,6 +412,9 @@ static enum code set_read(struct reader *reader, struct plan_set *set, plan_read
         if (!read_bytes(reader, &name)) {
             return expected(fault, "plan set", "a member's name", reader);
         }
+        if (member_once(name, names, &seen, "plan set", fault) != CODE_OK) {
+            return fault->code;
+        }
         if (name_is(name, "version")) {
             if (!read_uint(reader, &set->version)) {
                 return expected(fault, "version", "an integer", reader);
@@ -399,9 +424,6 @@ static enum code set_read(struct reader *reader, struct plan_set *set, plan_read
                 return expected(fault, "default", "a plan's name or nil", reader);
             }
         } else if (name_is(name, "plans")) {
-            if (has_plans) {
-                return fault_set(fault, CODE_BAD_REQUEST, "plan set: plans stands twice");
-            }
             has_plans = true;
             if (plans_read(reader, set, read_one, fault) != CODE_OK) {
                 return fault->code;

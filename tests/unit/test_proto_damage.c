@@ -300,19 +300,41 @@ static void test_each_value_replaced(void **state) {
     }
 }
 
+/* A set with a plan of which these two members are all. */
+#define PLAN_OF(members) "\x81\xa5plans\x91\x82" members
+
 static void test_a_member_that_stands_twice(void **state) {
-    static const char *const sets[] = {
-        /* {"plans": [], "plans": []} */
-        "\x82\xa5plans\x90\xa5plans\x90",
-        /* {"plans": [{"limits": [{"rate": 1, "rate": 1}]}]} */
-        "\x81\xa5plans\x91\x82\xa4name\xa1p\xa6limits\x91\x82\xa4rate\x01\xa4rate\x01",
+    static const struct {
+        const char *bytes, *text;
+    } sets[] = {
+        {"\x82\xa5plans\x90\xa5plans\x90", "plan set: plans stands twice"},
+        {"\x82\xa7"
+         "default\xc0\xa7"
+         "default\xc0",
+         "plan set: default stands twice"},
+        {"\x82\xa7version\x01\xa7version\x01", "plan set: version stands twice"},
+        {PLAN_OF("\xa4name\xa1p\xa4name\xa1q"), "plans[0]: name stands twice"},
+        {PLAN_OF("\xaa"
+                 "durability\xa6strict\xaa"
+                 "durability\xa6strict"),
+         "plans[0]: durability stands twice"},
+        {PLAN_OF("\xaeon_unavailable\xa4"
+                 "deny\xaeon_unavailable\xa4"
+                 "deny"),
+         "plans[0]: on_unavailable stands twice"},
+        {PLAN_OF("\xaageneration\x01\xaageneration\x01"), "plans[0]: generation stands twice"},
+        {PLAN_OF("\xa7history\x90\xa7history\x90"), "plans[0]: history stands twice"},
+        {PLAN_OF("\xa6limits\x91\x81\xa4rate\x01\xa6limits\x91\x81\xa4rate\x01"),
+         "plans[0]: limits stands twice"},
+        {PLAN_OF("\xa4name\xa1p\xa6limits\x91\x82\xa4rate\x01\xa4rate\x01"),
+         "plans[0].limits[0].rate: stands twice"},
     };
     struct workspace *workspace = *state;
     for (uint32_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
-        struct reader reader = reader_of(bytes_of_text(sets[i]));
+        struct reader reader = reader_of(bytes_of_text(sets[i].bytes));
         struct fault fault = {.code = CODE_OK};
         assert_int_equal(plan_set_read(&reader, &workspace->read_plans, &fault), CODE_BAD_REQUEST);
-        assert_non_null(strstr(fault.text, "stands twice"));
+        assert_string_equal(fault.text, sets[i].text);
     }
 }
 
