@@ -47,6 +47,7 @@ test_packages=(
     libcmocka-dev openssl python3 python3-msgpack nng-utils iproute2 nftables
     clang clang-format clang-tidy
     spin valgrind nanomsg-utils liblua5.1-0-dev
+    gnuplot-nox # for the charts of `sluice-bench compare`
 )
 [ "$with_tests" = no ] || packages+=("${test_packages[@]}")
 

@@ -288,7 +288,9 @@ start_nodes() {
 }
 
 start_router() {
-    launch router "$bin/sluice-router" --listen "tcp://127.0.0.1:$router_port" --nodes "$controls"
+    # Redis is for plans that say `on_unavailable: redis`.
+    launch router "$bin/sluice-router" --listen "tcp://127.0.0.1:$router_port" --nodes "$controls" \
+        --redis "redis://127.0.0.1:$redis_port"
     wait_ready router "tcp://127.0.0.1:$router_port" \
         "If its port was taken meanwhile, run this again." \
         "$bin/sluicectl" --control "tcp://127.0.0.1:$router_port" status

@@ -10,7 +10,8 @@ import subprocess
 import textwrap
 import unittest
 
-from harness import BIN, REPO, end_all, endings, new_directory, program, say
+from harness import BIN, REPO, end_all, endings, new_directory, program, say, wait_for
+from sp_client import connect_when_up
 
 SCRIPT = os.path.join(REPO, "deploy/quickstart.sh")
 BUILD = os.path.dirname(BIN)
@@ -69,6 +70,9 @@ class QuickstartTest(unittest.TestCase):
         pids = self.pids()
         self.assertEqual(sorted(pids), ["n1", "n2", "n3", "redis", "router"])
         router = "tcp://127.0.0.1:%d" % ports["router_port"]
+        with connect_when_up(router) as connection:  # for plans that are decided there
+            wait_for("the router has a store",
+                     lambda: connection.call("cluster.status")["store"] == "up")
         take = [program("sluicectl"), "--router", router, "--json", "take", "keeper", "3", "--rate",
                 "1", "--period-ms", "3600000", "--burst", "10"]
         self.assertEqual(subprocess.run(take, stdout=subprocess.PIPE).returncode, 0)
