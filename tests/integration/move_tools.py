@@ -462,10 +462,12 @@ def halt(process):
 
 class Proxy:
     """Forwards TCP connections to a port of this machine. block(): nothing passes any more, but
-    nothing is closed either, as when a cable is pulled; unblock() lets it pass again."""
+    nothing is closed either, as when a cable is pulled; unblock() lets it pass again. on_sent is
+    told of what the caller's side sends, before it passes."""
 
-    def __init__(self, port, listen_port):
-        self.port, self.listen_port = port, listen_port
+    def __init__(self, port, listen_port, on_sent=None):
+        self.port, self.listen_port, self.on_sent = port, listen_port, on_sent
+        self.callers = set()
         self.blocked = self.closing = False
         self.pairs = {}
         self.listener = socket.socket()
@@ -489,6 +491,7 @@ class Proxy:
         other = self.pairs.pop(end, None)
         self.pairs.pop(other, None)
         for one in (end, other):
+            self.callers.discard(one)
             if one is not None:
                 one.close()
 
@@ -502,6 +505,7 @@ class Proxy:
         for end in (inner, outer):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pairs[inner], self.pairs[outer] = outer, inner
+        self.callers.add(inner)
 
     def _run(self):
         while not self.closing:
@@ -517,6 +521,8 @@ class Proxy:
                 elif end in self.pairs:
                     try:
                         data = end.recv(1 << 16)
+                        if data and self.on_sent and end in self.callers:
+                            self.on_sent(data)
                         if data:
                             self.pairs[end].sendall(data)
                     except OSError:

@@ -12,9 +12,9 @@ import unittest
 
 import msgpack
 
-from harness import (REPO, SOAK, Cluster, Node, Redis, RpcError, ctl, new_directory, program,
-                     say, wait_for, xxh3)
-from move_tools import key_of_each_slot, newest_map
+from harness import (REPO, SOAK, Cluster, Node, Redis, RpcError, ctl, free_ports, new_directory,
+                     program, say, wait_for, xxh3)
+from move_tools import Proxy, key_of_each_slot, newest_map
 
 BURST = 1000
 RESERVED = BURST // 8
@@ -281,6 +281,63 @@ class BackupTest(unittest.TestCase):
                     expected = min(level + refilled, limit["burst"])
                     self.assertAlmostEqual(limit["level"], expected, delta=1.1)
         self.assertEqual(node.terminate(), 0)
+
+    def test_routers_have_decided_and_decide_meanwhile(self):
+        """Fences that end in a half: what routers granted before a piece is written counts, too."""
+        redis = Redis(new_directory()).start()
+        self.addCleanup(redis.end)
+        golden = os.path.join(REPO, "tests/golden/backup-format-1.sluice")
+        self.assertEqual(ctl("restore", golden, "--redis", redis.url)[0], 0)  # its plans and map
+        client = redis.client()
+        self.addCleanup(client.close)
+        slots = {}
+        for key in self.keys(400):
+            slots.setdefault(xxh3(key) % 16, []).append(key)
+        now_ns = time.time_ns()
+
+        def record(days):
+            return msgpack.packb([1, "century", 1, now_ns + days * DAY_MS * 10**6])
+
+        def put(days, of):
+            for slot in of:
+                client.call("HSET", "sluice:{%d}:buckets" % slot,
+                            *[part for key in slots[slot] for part in (key, record(days))])
+
+        def fences():
+            return {slot: float(client.call("GET", "sluice:{%d}:fence" % slot)) for slot in slots}
+
+        def halve(of):
+            for slot in of:
+                client.call("SET", "sluice:{%d}:fence" % slot, "%.1f" % (fences()[slot] // 1 + 0.5))
+
+        put(2000, slots)
+        self.assertEqual(ctl("backup", self.file, "--redis", redis.url)[0], 0)
+        put(1000, slots)
+        early, late = sorted(slots)[::2], sorted(slots)[1::2]
+        put(3000, early)  # routers, while no owner answered
+        halve(early)
+        before, hits = fences(), []
+
+        def meanwhile(data):
+            if b"unpack(ARGV, 2)" in data and not hits:  # pieces that were compared with 1000 days
+                hits.append(fences())
+                put(3000, late)
+                halve(late)
+
+        proxy = Proxy(redis.port, free_ports(), on_sent=meanwhile)
+        self.addCleanup(proxy.close)
+        code, out, err = ctl("restore", self.file, "--redis",
+                             "redis://127.0.0.1:%d" % proxy.listen_port)
+        self.assertEqual(code, 0, out + err)
+        after = fences()
+        for slot, keys in slots.items():
+            for key in keys:
+                self.assertEqual(client.call("HGET", "sluice:{%d}:buckets" % slot, key),
+                                 record(3000), (slot, key))
+            self.assertEqual(hits[0][slot] % 1, 0)  # closed by a whole one
+            self.assertGreater(hits[0][slot], before[slot])
+            # A piece that was refused has closed its slot once more.
+            self.assertEqual(after[slot], hits[0][slot] + (slot in late))
 
     @unittest.skipUnless(SOAK, "it takes half a minute")
     def test_a_million(self):
