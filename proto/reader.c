@@ -1,47 +1,40 @@
 #include "proto/reader.h"
 
+#include <endian.h>
+
 #include "proto/bounds.h"
 
-static size_t left(const struct reader *reader) {
-    return (size_t)(reader->end - reader->at);
-}
-
+/* `size` is 1, 2, 4 or 8. */
 static uint64_t big_endian(const uint8_t *bytes, uint32_t size) {
-    uint64_t value = 0;
-    for (uint32_t i = 0; i < size; i++) {
-        value = value << 8 | bytes[i];
+    uint16_t two;
+    uint32_t four;
+    uint64_t eight;
+    switch (size) {
+    case 1:
+        return bytes[0];
+    case 2:
+        memcpy(&two, bytes, sizeof two);
+        return be16toh(two);
+    case 4:
+        memcpy(&four, bytes, sizeof four);
+        return be32toh(four);
+    default:
+        memcpy(&eight, bytes, sizeof eight);
+        return be64toh(eight);
     }
-    return value;
 }
 
 /* Reads a number of `size` bytes that follows the type byte. */
 static bool number_after_type(const struct reader *reader, uint32_t size, uint64_t *value) {
-    if (left(reader) < 1 + (size_t)size) {
+    if (reader_left(reader) < 1 + (size_t)size) {
         return false;
     }
     *value = big_endian(reader->at + 1, size);
     return true;
 }
 
-bool read_nil(struct reader *reader) {
-    if (left(reader) == 0 || *reader->at != 0xc0) {
-        return false;
-    }
-    reader->at++;
-    return true;
-}
-
-bool read_bool(struct reader *reader, bool *value) {
-    if (left(reader) == 0 || (*reader->at != 0xc2 && *reader->at != 0xc3)) {
-        return false;
-    }
-    *value = *reader->at == 0xc3;
-    reader->at++;
-    return true;
-}
-
-bool read_uint(struct reader *reader, uint64_t *value) {
-    if (left(reader) == 0) {
+bool read_uint_long(struct reader *reader, uint64_t *value) {
+    if (reader_left(reader) == 0) {
         return false;
     }
     uint8_t type = *reader->at;
@@ -69,7 +62,7 @@ bool read_uint(struct reader *reader, uint64_t *value) {
     return true;
 }
 
-bool read_int(struct reader *reader, int64_t *value) {
+bool read_int_long(struct reader *reader, int64_t *value) {
     uint64_t positive;
     struct reader probe = *reader;
     if (read_uint(&probe, &positive)) {
@@ -80,7 +73,7 @@ bool read_int(struct reader *reader, int64_t *value) {
         *reader = probe;
         return true;
     }
-    if (left(reader) == 0) {
+    if (reader_left(reader) == 0) {
         return false;
     }
     uint8_t type = *reader->at;
@@ -116,8 +109,8 @@ static bool length_of(const struct reader *reader, uint8_t base, uint64_t *lengt
     return number_after_type(reader, size, length);
 }
 
-bool read_bytes(struct reader *reader, struct bytes *value) {
-    if (left(reader) == 0) {
+bool read_bytes_long(struct reader *reader, struct bytes *value) {
+    if (reader_left(reader) == 0) {
         return false;
     }
     uint64_t length;
@@ -128,7 +121,7 @@ bool read_bytes(struct reader *reader, struct bytes *value) {
                !length_of(reader, 0xc4, &length, &header)) {
         return false;
     }
-    if (length > left(reader) - header) {
+    if (length > reader_left(reader) - header) {
         return false;
     }
     *value = bytes_of(reader->at + header, length);
@@ -138,7 +131,7 @@ bool read_bytes(struct reader *reader, struct bytes *value) {
 
 static bool read_container(struct reader *reader, uint8_t fix, uint8_t wide, uint32_t bytes_each,
                            uint32_t *count) {
-    if (left(reader) == 0) {
+    if (reader_left(reader) == 0) {
         return false;
     }
     uint64_t length;
@@ -155,7 +148,7 @@ static bool read_container(struct reader *reader, uint8_t fix, uint8_t wide, uin
     } else {
         return false;
     }
-    if (length > (left(reader) - header) / bytes_each) {
+    if (length > (reader_left(reader) - header) / bytes_each) {
         return false;
     }
     *count = (uint32_t)length;
@@ -163,7 +156,7 @@ static bool read_container(struct reader *reader, uint8_t fix, uint8_t wide, uin
     return true;
 }
 
-bool read_array(struct reader *reader, uint32_t *count) {
+bool read_array_long(struct reader *reader, uint32_t *count) {
     return read_container(reader, 0x90, 0xdc, 1, count);
 }
 
@@ -212,7 +205,7 @@ bool read_any(struct reader *reader, struct bytes *value) {
             depth--;
         }
         open[depth]--;
-        if (left(&probe) == 0) {
+        if (reader_left(&probe) == 0) {
             return false;
         }
         uint32_t count;
@@ -225,7 +218,7 @@ bool read_any(struct reader *reader, struct bytes *value) {
             continue;
         }
         uint64_t size = scalar_size(&probe);
-        if (size == 0 || size > left(&probe)) {
+        if (size == 0 || size > reader_left(&probe)) {
             return false;
         }
         probe.at += size;
@@ -233,7 +226,7 @@ bool read_any(struct reader *reader, struct bytes *value) {
 }
 
 const char *reader_describe(const struct reader *reader) {
-    if (left(reader) == 0) {
+    if (reader_left(reader) == 0) {
         return "nothing";
     }
     uint8_t type = *reader->at;

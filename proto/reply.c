@@ -3,10 +3,15 @@
 #include <assert.h>
 
 void reply_write_head(struct writer *writer, uint32_t msgid) {
-    write_array(writer, 4);
-    write_uint(writer, 1);
-    write_uint(writer, msgid);
-    write_nil(writer);
+    uint8_t *out = writer_room(writer, REPLY_HEAD_BYTES_MAX);
+    if (out == NULL) {
+        return;
+    }
+    out = put_byte(out, MSGPACK_ARRAY | 4);
+    out = put_byte(out, 1);
+    out = put_uint(out, msgid);
+    out = put_byte(out, MSGPACK_NIL);
+    writer_fill(writer, out);
 }
 
 void error_write(struct writer *writer, const struct fault *fault, const struct moved *moved) {
@@ -42,13 +47,18 @@ void reply_write_error(struct writer *writer, bool has_msgid, uint32_t msgid,
 
 void result_write(struct writer *writer, const struct take_result *result) {
     assert(result->code == CODE_OK);
-    write_array(writer, 6);
-    write_bool(writer, result->allowed);
-    write_uint(writer, result->remaining_tokens);
-    write_int(writer, result->retry_after_us);
-    write_uint(writer, result->reset_after_us);
-    write_uint(writer, result->limit_tokens);
-    write_uint(writer, result->flags);
+    uint8_t *out = writer_room(writer, RESULT_OK_BYTES_MAX);
+    if (out == NULL) {
+        return;
+    }
+    out = put_byte(out, MSGPACK_ARRAY | 6);
+    out = put_byte(out, result->allowed ? MSGPACK_TRUE : MSGPACK_FALSE);
+    out = put_uint(out, result->remaining_tokens);
+    out = put_int(out, result->retry_after_us);
+    out = put_uint(out, result->reset_after_us);
+    out = put_uint(out, result->limit_tokens);
+    out = put_uint(out, result->flags);
+    writer_fill(writer, out);
 }
 
 /* The three parts of an error, behind its array head. */

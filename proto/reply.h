@@ -38,7 +38,7 @@ struct reply {
     struct bytes result;  /* else: one encoded value */
 };
 
-/* [1, msgid, nil, -- the result is to follow. */
+/* [1, msgid, nil, -- the result is to follow. Overflows where REPLY_HEAD_BYTES_MAX are not left. */
 void reply_write_head(struct writer *writer, uint32_t msgid);
 
 /* A whole error reply. `moved` may be NULL (data nil); msgid nil unless has_msgid. */
@@ -48,7 +48,8 @@ void reply_write_error(struct writer *writer, bool has_msgid, uint32_t msgid,
 /* An error as it stands within a reply or a list: [code, message, data]. */
 void error_write(struct writer *writer, const struct fault *fault, const struct moved *moved);
 
-/* [allowed, remaining, retry_after_us, reset_after_us, limit, flags]; asserts code OK. */
+/* [allowed, remaining, retry_after_us, reset_after_us, limit, flags]; asserts code OK, and
+ * overflows where RESULT_OK_BYTES_MAX are not left. */
 void result_write(struct writer *writer, const struct take_result *result);
 
 /* Bytes that a result, or an error, of that code takes at most. */

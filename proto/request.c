@@ -7,9 +7,10 @@
 
 static const struct {
     const char *text;
+    uint32_t size; /* of the text, without its zero */
     enum method_kind kind;
 } methods[] = {
-#define X(name, text, kind) [METHOD_##name] = {text, METHOD_KIND_##kind},
+#define X(name, text, kind) [METHOD_##name] = {text, sizeof(text) - 1, METHOD_KIND_##kind},
     METHODS(X)
 #undef X
 };
@@ -24,7 +25,7 @@ enum method_kind method_kind(enum method method) {
 
 static bool method_of_text(struct bytes text, enum method *method) {
     for (int i = 0; i < METHOD_COUNT; i++) {
-        if (bytes_equal(text, bytes_of_text(methods[i].text))) {
+        if (bytes_equal(text, bytes_of(methods[i].text, methods[i].size))) {
             *method = (enum method)i;
             return true;
         }
@@ -356,7 +357,7 @@ void request_write_head(struct writer *writer, uint32_t msgid, enum method metho
     write_array(writer, 4);
     write_uint(writer, 0);
     write_uint(writer, msgid);
-    write_text(writer, methods[method].text);
+    write_str(writer, bytes_of(methods[method].text, methods[method].size));
 }
 
 /* Keys that are no UTF-8 must not travel as msgpack strings: other languages would refuse them. A
