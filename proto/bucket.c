@@ -70,23 +70,27 @@ struct verdict {
     bool passes;
     bool never; /* the cost is above the burst */
     uint64_t wait_ns;
+    struct tat deficit; /* before the request, then after it */
     struct tat increment;
     struct tat tolerance;
 };
 
-static struct verdict judge(const struct limit *limit, uint64_t cost_tokens, struct tat deficit) {
-    struct verdict verdict = {.tolerance = span_of(limit, limit->burst_tokens),
-                              .increment = span_of(limit, cost_tokens),
-                              .never = cost_tokens > limit->burst_tokens};
-    if (verdict.never) {
-        return verdict;
+static void judge(struct verdict *verdict, const struct limit *limit, uint64_t cost_tokens,
+                  struct tat deficit) {
+    verdict->deficit = deficit;
+    verdict->tolerance = span_of(limit, limit->burst_tokens);
+    verdict->increment = span_of(limit, cost_tokens);
+    verdict->wait_ns = 0;
+    verdict->never = cost_tokens > limit->burst_tokens;
+    verdict->passes = false;
+    if (verdict->never) {
+        return;
     }
-    struct tat room = span_subtract(verdict.tolerance, verdict.increment, limit->rate_tokens);
-    verdict.passes = !span_less(room, deficit);
-    if (!verdict.passes) {
-        verdict.wait_ns = span_rounded_up(span_subtract(deficit, room, limit->rate_tokens));
+    struct tat room = span_subtract(verdict->tolerance, verdict->increment, limit->rate_tokens);
+    verdict->passes = !span_less(room, deficit);
+    if (!verdict->passes) {
+        verdict->wait_ns = span_rounded_up(span_subtract(deficit, room, limit->rate_tokens));
     }
-    return verdict;
 }
 
 /* Of a refusal: does `a` ask for a longer wait than `b`? */
@@ -101,21 +105,20 @@ static int64_t us_rounded_up(uint64_t ns) {
     return (int64_t)(ns / 1000 + (ns % 1000 != 0));
 }
 
-static void apply(const struct terms *terms, const struct verdict verdicts[], struct tat tats[],
-                  enum verb verb, uint64_t now_ns) {
-    for (uint32_t i = 0; i < terms->limit_count; i++) {
-        uint64_t rate = terms->limits[i].rate_tokens;
-        struct tat deficit = deficit_at(tats[i], now_ns);
-        struct tat increment = verdicts[i].increment;
-        if (verb == VERB_TAKE) {
-            deficit = span_add(deficit, increment, rate);
-            tats[i] = (struct tat){now_ns + deficit.ns, deficit.part};
-        } else if (span_less(increment, deficit)) {
-            tats[i] = span_subtract(tats[i], increment, rate);
-        } else if (!span_is_zero(deficit)) {
-            tats[i] = (struct tat){.ns = now_ns};
-        }
+static void apply(uint64_t rate_tokens, struct verdict *verdict, struct tat *tat, enum verb verb,
+                  uint64_t now_ns) {
+    struct tat deficit = verdict->deficit, increment = verdict->increment;
+    if (verb == VERB_TAKE) {
+        deficit = span_add(deficit, increment, rate_tokens);
+        *tat = (struct tat){now_ns + deficit.ns, deficit.part};
+    } else if (span_less(increment, deficit)) {
+        deficit = span_subtract(deficit, increment, rate_tokens);
+        *tat = (struct tat){now_ns + deficit.ns, deficit.part};
+    } else if (!span_is_zero(deficit)) {
+        deficit = (struct tat){0};
+        *tat = (struct tat){.ns = now_ns};
     }
+    verdict->deficit = deficit;
 }
 
 void bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
@@ -123,18 +126,19 @@ void bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
     struct verdict verdicts[LIMITS_PER_PLAN_MAX];
     bool allowed = true;
     for (uint32_t i = 0; i < terms->limit_count; i++) {
-        verdicts[i] = judge(&terms->limits[i], cost_tokens, deficit_at(tats[i], now_ns));
+        judge(&verdicts[i], &terms->limits[i], cost_tokens, deficit_at(tats[i], now_ns));
         allowed = allowed && (verdicts[i].passes || verb == VERB_REFUND);
     }
     if (allowed && verb != VERB_PEEK && cost_tokens > 0) {
-        apply(terms, verdicts, tats, verb, now_ns);
+        for (uint32_t i = 0; i < terms->limit_count; i++) {
+            apply(terms->limits[i].rate_tokens, &verdicts[i], &tats[i], verb, now_ns);
+        }
     }
 
     uint32_t tightest = 0;
     uint64_t fewest = UINT64_MAX;
     for (uint32_t i = 0; i < terms->limit_count; i++) {
-        uint64_t level =
-            level_of(&terms->limits[i], verdicts[i].tolerance, deficit_at(tats[i], now_ns));
+        uint64_t level = level_of(&terms->limits[i], verdicts[i].tolerance, verdicts[i].deficit);
         bool tighter = allowed
                            ? level < fewest
                            : (i == 0 || waits_longer(&verdicts[i], &verdicts[tightest]) ||
@@ -151,7 +155,7 @@ void bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
         .allowed = allowed,
         .remaining_tokens = fewest,
         .limit_tokens = terms->limits[tightest].burst_tokens,
-        .reset_after_us = (uint64_t)us_rounded_up(bucket_reset_ns(tats[tightest], now_ns)),
+        .reset_after_us = (uint64_t)us_rounded_up(span_rounded_up(verdict->deficit)),
     };
     if (!allowed) {
         result->retry_after_us = verdict->never ? RETRY_NEVER : us_rounded_up(verdict->wait_ns);

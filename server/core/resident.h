@@ -64,6 +64,13 @@ static inline uint32_t resident_size(uint32_t limit_count, uint32_t key_size) {
            key_size;
 }
 
+/* One, nearly always, and four at most: not worth a call of memcpy. */
+static inline void tats_copy(struct tat *to, const struct tat *from, uint32_t limit_count) {
+    for (uint32_t i = 0; i < limit_count; i++) {
+        to[i] = from[i];
+    }
+}
+
 struct assignment {
     uint16_t term; /* TERM_NONE: none yet, its write is outstanding */
     uint8_t key_size_less_one;

@@ -20,6 +20,16 @@ uint32_t bucket_find(const struct shard *shard, const struct shard_slot *slot, u
     return table_find(&slot->buckets, table_tag(hash), bucket_matches, &sought);
 }
 
+uint32_t bucket_find_after(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                           struct bytes key, const struct candidate *candidate) {
+    if (candidate->changes == slot->buckets.changes &&
+        (candidate->ref == 0 ||
+         bytes_equal(resident_key(resident_at(&shard->arena, candidate->ref)), key))) {
+        return candidate->ref;
+    }
+    return bucket_find(shard, slot, hash, key);
+}
+
 bool bucket_is_under(const struct shard *shard, const struct resident *resident,
                      const struct wanted *wanted) {
     if (wanted->term != TERM_NONE || resident->term == TERM_NONE) {
@@ -61,9 +71,12 @@ static void unknown_tats_under(const struct shard *shard, const struct term *ter
 
 void bucket_tats_under(const struct shard *shard, const struct resident *resident,
                        const struct wanted *wanted, struct tat tats[LIMITS_PER_PLAN_MAX]) {
-    memset(tats, 0, LIMITS_PER_PLAN_MAX * sizeof tats[0]);
-    memcpy(tats, resident->tats, resident_limits(resident) * sizeof tats[0]);
-    if (resident->term == TERM_NONE || bucket_is_under(shard, resident, wanted)) {
+    bool is_under = bucket_is_under(shard, resident, wanted);
+    tats_copy(tats, resident->tats, resident_limits(resident));
+    for (uint32_t i = resident_limits(resident); i < wanted->terms->limit_count; i++) {
+        tats[i] = (struct tat){0};
+    }
+    if (is_under || resident->term == TERM_NONE) {
         return;
     }
     const struct term *term = term_set_at(&shard->terms, resident->term);
@@ -153,7 +166,7 @@ enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t
                           const struct tat tats[]) {
     uint32_t limit_count = wanted->terms->limit_count;
     if (*ref != 0 && bucket_is_under(shard, resident_at(&shard->arena, *ref), wanted)) {
-        memcpy(resident_at(&shard->arena, *ref)->tats, tats, limit_count * sizeof tats[0]);
+        tats_copy(resident_at(&shard->arena, *ref)->tats, tats, limit_count);
         return REASON_NONE;
     }
     uint16_t term = wanted_hold(shard, wanted);

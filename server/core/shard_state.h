@@ -256,6 +256,22 @@ void assignment_remove(struct shard *shard, struct shard_slot *slot, uint32_t re
 uint32_t bucket_find(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
                      struct bytes key);
 
+/* What a look at the slot's table found before it is certain whose bucket that is: good for as long
+ * as the table does not change. */
+struct candidate {
+    uint32_t ref;     /* 0: none of that tag */
+    uint32_t changes; /* of the table, when it was looked at */
+};
+
+static inline struct candidate bucket_candidate(const struct shard_slot *slot, uint64_t hash) {
+    return (struct candidate){table_candidate(&slot->buckets, table_tag(hash)),
+                              slot->buckets.changes};
+}
+
+/* As bucket_find, but for a second look at the table if the candidate says it all. */
+uint32_t bucket_find_after(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                           struct bytes key, const struct candidate *candidate);
+
 /* The bucket's times as they are (or would be) under the terms wanted. */
 bool bucket_is_under(const struct shard *shard, const struct resident *resident,
                      const struct wanted *wanted);

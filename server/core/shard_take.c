@@ -65,15 +65,33 @@ static enum reason take_commit(struct shard *shard, struct shard_slot *slot,
     return REASON_NONE;
 }
 
-static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
-                               const struct shard_item *item, uint64_t hash, bool known,
-                               struct take_result *result, enum outcome *outcome) {
+/* Whose bucket a take is about. */
+struct subject {
+    struct shard_slot *slot;
+    uint64_t hash;
+    struct candidate candidate;
+    bool known; /* in memory, or nowhere */
+};
+
+static bool tats_equal(const struct tat a[], const struct tat b[], uint32_t limit_count) {
+    bool equal = true;
+    for (uint32_t i = 0; i < limit_count; i++) {
+        equal = equal && a[i].ns == b[i].ns && a[i].part == b[i].part;
+    }
+    return equal;
+}
+
+static enum reason take_decide(struct shard *shard, const struct subject *subject,
+                               const struct shard_item *item, struct take_result *result,
+                               enum outcome *outcome) {
+    struct shard_slot *slot = subject->slot;
+    uint64_t hash = subject->hash;
     enum reason reason = shard->stopping ? REASON_STOPPING : slot_refusal(slot);
     if (reason != REASON_NONE) {
         return reason;
     }
-    uint32_t ref = bucket_find(shard, slot, hash, item->take.key);
-    if (ref == 0 && !known) {
+    uint32_t ref = bucket_find_after(shard, slot, hash, item->take.key, &subject->candidate);
+    if (ref == 0 && !subject->known) {
         *outcome = OUTCOME_ASKED;
         *result = (struct take_result){.code = CODE_OK};
         return fetch_ask(shard, slot, hash, item);
@@ -83,8 +101,11 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
     if (reason != REASON_NONE) {
         return reason;
     }
-    struct change change = {0};
-    if (ref != 0) {
+    struct change change;
+    uint32_t limit_count = wanted.terms->limit_count;
+    if (ref == 0) {
+        memset(change.before, 0, sizeof change.before);
+    } else {
         struct resident *resident = resident_at(&shard->arena, ref);
         resident->used = 1;
         if ((resident->state & RESIDENT_UNREADABLE) != 0) {
@@ -92,12 +113,11 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
         }
         bucket_tats_under(shard, resident, &wanted, change.before);
     }
-    memcpy(change.after, change.before, sizeof change.after);
+    tats_copy(change.after, change.before, limit_count);
     bucket_decide(wanted.terms, change.after, item->verb, item->take.cost_tokens, shard->now_ns,
                   result);
     /* Only what changes something makes a bucket or puts it under other terms. */
-    if (memcmp(change.before, change.after, wanted.terms->limit_count * sizeof change.after[0]) ==
-        0) {
+    if (tats_equal(change.before, change.after, limit_count)) {
         return REASON_NONE;
     }
     bool has_mark = ref != 0 && resident_at(&shard->arena, ref)->has_mark;
@@ -112,50 +132,51 @@ static enum reason take_decide(struct shard *shard, struct shard_slot *slot,
 }
 
 /* True: the result is held. */
-static bool take_one(struct shard *shard, struct shard_slot *slot, const struct shard_item *item,
-                     uint64_t hash, bool known, struct take_result *result) {
+static bool take_one(struct shard *shard, const struct subject *subject,
+                     const struct shard_item *item, struct take_result *result) {
     enum outcome outcome = OUTCOME_DECIDED;
-    enum reason reason = take_decide(shard, slot, item, hash, known, result, &outcome);
+    enum reason reason = take_decide(shard, subject, item, result, &outcome);
     if (reason != REASON_NONE) {
         take_fail(shard, result, reason);
         return false;
     }
     if (outcome != OUTCOME_ASKED) {
         take_count(shard, item, result->allowed);
-        slot->takes++;
+        subject->slot->takes++;
     }
     return outcome != OUTCOME_DECIDED;
 }
 
 bool take_answer(struct shard *shard, struct shard_slot *slot, const struct shard_item *item,
                  uint64_t hash, struct take_result *result) {
-    return take_one(shard, slot, item, hash, true, result);
+    struct subject subject = {
+        .slot = slot, .hash = hash, .candidate = bucket_candidate(slot, hash), .known = true};
+    return take_one(shard, &subject, item, result);
 }
 
 void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t count) {
-    uint64_t hashes[TAKE_GROUP];
-    struct shard_slot *slots[TAKE_GROUP];
+    struct subject subjects[TAKE_GROUP];
     for (uint32_t base = 0; base < count; base += TAKE_GROUP) {
         uint32_t group = count - base < TAKE_GROUP ? count - base : TAKE_GROUP;
         for (uint32_t i = 0; i < group; i++) {
-            hashes[i] = key_hash(items[base + i].take.key);
-            slots[i] = &shard->slots[slot_of_hash(hashes[i], shard->options.slot_count).index];
-            __builtin_prefetch(slots[i]);
+            uint64_t hash = key_hash(items[base + i].take.key);
+            uint16_t slot_at = slot_of_hash(hash, shard->options.slot_count).index;
+            subjects[i] = (struct subject){.slot = &shard->slots[slot_at], .hash = hash};
+            __builtin_prefetch(subjects[i].slot);
         }
         for (uint32_t i = 0; i < group; i++) {
-            table_prefetch(&slots[i]->buckets, table_tag(hashes[i]));
+            table_prefetch(&subjects[i].slot->buckets, table_tag(subjects[i].hash));
         }
         for (uint32_t i = 0; i < group; i++) {
-            uint32_t ref = table_candidate(&slots[i]->buckets, table_tag(hashes[i]));
-            if (ref != 0) {
-                __builtin_prefetch(resident_at(&shard->arena, ref));
+            struct subject *subject = &subjects[i];
+            subject->candidate = bucket_candidate(subject->slot, subject->hash);
+            if (subject->candidate.ref != 0) {
+                __builtin_prefetch(resident_at(&shard->arena, subject->candidate.ref));
             }
         }
         for (uint32_t i = 0; i < group; i++) {
-            const struct shard_item *item = &items[base + i];
-            struct take_result *result = &shard->results[base + i];
-            bool known = slot_complete(slots[i]);
-            bool held = take_one(shard, slots[i], item, hashes[i], known, result);
+            subjects[i].known = slot_complete(subjects[i].slot);
+            bool held = take_one(shard, &subjects[i], &items[base + i], &shard->results[base + i]);
             shard->held[base + i] = held;
             shard->held_count += held;
         }

@@ -72,7 +72,7 @@ static void part_put(struct table_part *part, struct arena *arena) {
 void table_fini(struct table *table, struct arena *arena) {
     part_put(&table->now, arena);
     part_put(&table->old, arena);
-    *table = (struct table){0};
+    *table = (struct table){.changes = table->changes + 1};
 }
 
 static void ring_insert(struct ring ring, struct table_entry entry) {
@@ -193,6 +193,7 @@ bool table_insert(struct table *table, struct arena *arena, uint32_t tag, uint32
     }
     ring_insert(ring_now(table), (struct table_entry){.tag = tag, .ref = ref});
     table->count++;
+    table->changes++;
     return true;
 }
 
@@ -206,6 +207,7 @@ void table_remove(struct table *table, struct arena *arena, uint32_t tag, uint32
     assert(entry != NULL);
     ring_erase(ring, (uint32_t)(entry - ring.part->entries));
     table->count--;
+    table->changes++;
     table_advance(table, arena);
     table_trim(table, arena);
 }
@@ -232,6 +234,7 @@ void table_replace(struct table *table, uint32_t tag, uint32_t ref, uint32_t rep
     }
     assert(entry != NULL);
     entry->ref = replacement;
+    table->changes++;
 }
 
 /* Visits the entries with from <= tag < to. An erased position is looked at again, for what moved
@@ -269,6 +272,7 @@ uint32_t table_scan(struct table *table, struct arena *arena, uint64_t *cursor, 
     for (uint32_t moved = 0; moved < positions; moved += TABLE_MOVES) {
         table_advance(table, arena);
     }
+    table->changes++; /* `visit` may change or remove any */
     uint64_t from = *cursor;
     uint64_t to = from + ((uint64_t)positions << (32 - table->now.bits));
     if (to > TAG_SPACE) {

@@ -40,8 +40,9 @@ struct table_part {
 /* All zero is an empty table. */
 struct table {
     struct table_part now, old;
-    uint32_t moved; /* positions of `old` below this one are empty for good */
-    uint32_t count; /* entries in both */
+    uint32_t moved;   /* positions of `old` below this one are empty for good */
+    uint32_t count;   /* entries in both */
+    uint32_t changes; /* of entries, ever: what was found is still so while this is the same */
 };
 
 typedef bool table_match_fn(const void *ctx, uint32_t ref);
