@@ -2,7 +2,6 @@
 
 #include <assert.h>
 
-#define SP_WORD_SIZE 4
 #define SP_REQUEST_BIT UINT32_C(0x80000000)
 
 static uint32_t word_read(const uint8_t *in) {
@@ -39,6 +38,13 @@ uint64_t sp_length_read(const uint8_t in[SP_LENGTH_SIZE]) {
 }
 
 bool sp_header_read(struct bytes message, struct sp_header *header, struct bytes *body) {
+    /* Nearly always: no device on the way. */
+    if (message.size >= SP_WORD_SIZE && (word_read(message.data) & SP_REQUEST_BIT) != 0) {
+        header->size = SP_WORD_SIZE;
+        memcpy(header->bytes, message.data, SP_WORD_SIZE);
+        *body = bytes_of(message.data + SP_WORD_SIZE, message.size - SP_WORD_SIZE);
+        return true;
+    }
     for (uint32_t hop = 0; hop < SP_HOPS_MAX; hop++) {
         uint32_t end = (hop + 1) * SP_WORD_SIZE;
         if (message.size < end)

@@ -15,6 +15,7 @@
 
 #define SP_GREETING_SIZE 8
 #define SP_LENGTH_SIZE 8
+#define SP_WORD_SIZE 4
 
 enum sp_protocol { SP_PROTOCOL_REQ = 0x30, SP_PROTOCOL_REP = 0x31 };
 
@@ -34,6 +35,15 @@ uint64_t sp_length_read(const uint8_t in[SP_LENGTH_SIZE]);
 /* Splits a message into header and body (borrowed from `message`). False if no word with the top
  * bit stands among the first SP_HOPS_MAX: such a message cannot be answered and is dropped. */
 bool sp_header_read(struct bytes message, struct sp_header *header, struct bytes *body);
+
+/* Copies header->size bytes. */
+static inline void sp_header_write(uint8_t *out, const struct sp_header *header) {
+    if (header->size == SP_WORD_SIZE) {
+        memcpy(out, header->bytes, SP_WORD_SIZE); /* nearly always, and no call */
+    } else {
+        memcpy(out, header->bytes, header->size);
+    }
+}
 
 /* The header of a request of our own: one word, `id` with the top bit set. */
 void sp_header_of_id(struct sp_header *header, uint32_t id);

@@ -55,7 +55,7 @@ uint8_t *sp_output_frame_begin(struct sp_output *output, const struct sp_header 
     if (!block_reserve(block, SP_LENGTH_SIZE + (size_t)header->size + capacity))
         return NULL;
     uint8_t *frame = block->data + block->size;
-    memcpy(frame + SP_LENGTH_SIZE, header->bytes, header->size);
+    sp_header_write(frame + SP_LENGTH_SIZE, header);
     output->framing = header->size;
     return frame + SP_LENGTH_SIZE + header->size;
 }

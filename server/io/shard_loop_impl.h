@@ -44,12 +44,13 @@ struct shard_loop {
     struct cluster_state *state;
     struct shard_id id; /* in the state's map; SHARD_ID_NONE: not in it */
     struct epoch epoch; /* fences are raised under it: of the map that `own` was last told from */
-    /* This turn's requests and their items; bodies are borrowed until the turn ends. */
+    /* This turn's requests and their items; bodies are borrowed until
+     * the turn ends. */
     struct turn_request requests[TAKES_PER_REQUEST_MAX];
     uint32_t request_count;
     struct shard_item items[TAKES_PER_REQUEST_MAX];
     uint32_t item_count;
-    struct take takes[TAKES_PER_REQUEST_MAX];          /* scratch for decoding */
+    struct take takes[TAKES_PER_REQUEST_MAX];          /* scratch for decoding a take_many */
     struct take_result refused[TAKES_PER_REQUEST_MAX]; /* when the shard is not asked */
     struct held_replies *held;
     uint8_t *reply; /* REPLY_BYTES_MAX */

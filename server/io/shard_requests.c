@@ -255,12 +255,17 @@ static void turn_decide(struct shard_loop *loop) {
     loop->item_count = 0;
 }
 
-static void turn_add(struct shard_loop *loop, const struct endpoint_caller *caller,
-                     const struct request *request, uint32_t count) {
+/* Makes room for a request of that many items. */
+static void turn_room(struct shard_loop *loop, uint32_t count) {
     if (loop->request_count == TAKES_PER_REQUEST_MAX ||
         loop->item_count + count > TAKES_PER_REQUEST_MAX) {
         turn_decide(loop);
     }
+}
+
+/* There is room; the takes of its items are there already, or still to be copied. */
+static struct shard_item *turn_add(struct shard_loop *loop, const struct endpoint_caller *caller,
+                                   const struct request *request, uint32_t count) {
     struct turn_request *added = &loop->requests[loop->request_count++];
     *added = (struct turn_request){.caller = *caller,
                                    .msgid = request->msgid,
@@ -268,14 +273,41 @@ static void turn_add(struct shard_loop *loop, const struct endpoint_caller *call
                                    .id = held_replies_id(loop->held),
                                    .first = loop->item_count,
                                    .count = count};
-    for (uint32_t i = 0; i < count; i++) {
-        struct shard_item *item = &loop->items[loop->item_count++];
-        item->verb = request->method == METHOD_PEEK     ? VERB_PEEK
+    enum verb verb = request->method == METHOD_PEEK     ? VERB_PEEK
                      : request->method == METHOD_REFUND ? VERB_REFUND
                                                         : VERB_TAKE;
-        item->token = held_token(added->id, i);
-        item->take = loop->takes[i];
+    struct shard_item *items = &loop->items[loop->item_count];
+    for (uint32_t i = 0; i < count; i++) {
+        items[i].verb = verb;
+        items[i].token = held_token(added->id, i);
     }
+    loop->item_count += count;
+    return items;
+}
+
+static enum code take_many_add(struct shard_loop *loop, const struct endpoint_caller *caller,
+                               const struct request *request, struct fault *fault) {
+    uint32_t count;
+    if (request_read_take_many(request->params, loop->takes, &count, fault) != CODE_OK) {
+        return fault->code;
+    }
+    turn_room(loop, count);
+    struct shard_item *items = turn_add(loop, caller, request, count);
+    for (uint32_t i = 0; i < count; i++) {
+        items[i].take = loop->takes[i];
+    }
+    return CODE_OK;
+}
+
+/* Decoded where it is decided. */
+static enum code take_add(struct shard_loop *loop, const struct endpoint_caller *caller,
+                          const struct request *request, struct fault *fault) {
+    turn_room(loop, 1);
+    if (request_read_take(request->params, &loop->items[loop->item_count].take, fault) != CODE_OK) {
+        return fault->code;
+    }
+    turn_add(loop, caller, request, 1);
+    return CODE_OK;
 }
 
 /* --- read-only methods --------------------------------------------------------------------- */
@@ -328,7 +360,6 @@ static void on_request(void *ctx, struct endpoint *endpoint, const struct endpoi
     struct shard_loop *loop = ctx;
     struct request request;
     struct fault fault;
-    uint32_t count = 1;
     if (request_read(body, &request, &fault) != CODE_OK) {
         error_send(loop, caller, request.has_msgid, request.msgid, &fault, NULL);
         return;
@@ -347,13 +378,11 @@ static void on_request(void *ctx, struct endpoint *endpoint, const struct endpoi
         break;
     }
     enum code code = request.method == METHOD_TAKE_MANY
-                         ? request_read_take_many(request.params, loop->takes, &count, &fault)
-                         : request_read_take(request.params, &loop->takes[0], &fault);
+                         ? take_many_add(loop, caller, &request, &fault)
+                         : take_add(loop, caller, &request, &fault);
     if (code != CODE_OK) {
         error_send(loop, caller, true, request.msgid, &fault, NULL);
-        return;
     }
-    turn_add(loop, caller, &request, count);
 }
 
 static void on_oversize(void *ctx, struct endpoint *endpoint, const struct endpoint_caller *caller,
