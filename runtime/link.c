@@ -364,16 +364,35 @@ const char *link_url(const struct link *link) {
     return link->url;
 }
 
-enum link_status link_send(struct link *link, uint32_t id, struct bytes body) {
+enum link_status link_send_begin(struct link *link, uint32_t id, uint32_t capacity,
+                                 struct writer *writer) {
     assert(link->state != LINK_STATE_CLOSED);
     if (link->state != LINK_STATE_UP || link->write_status != 0)
         return LINK_DOWN;
     struct sp_header header;
     sp_header_of_id(&header, id);
-    size_t unsent = sp_output_unsent(&link->output, stream_of(link));
-    if (unsent > LINK_OUTPUT_MAX_BYTES || !sp_output_frame(&link->output, &header, body))
+    if (sp_output_unsent(&link->output, stream_of(link)) > LINK_OUTPUT_MAX_BYTES)
         return LINK_FULL;
+    uint8_t *space = sp_output_frame_begin(&link->output, &header, capacity);
+    if (space == NULL)
+        return LINK_FULL;
+    *writer = writer_of(space, capacity);
     return LINK_SENT;
+}
+
+void link_send_end(struct link *link, const struct writer *writer) {
+    assert(!writer->overflow);
+    sp_output_frame_end(&link->output, writer->size);
+}
+
+enum link_status link_send(struct link *link, uint32_t id, struct bytes body) {
+    struct writer writer;
+    enum link_status status = link_send_begin(link, id, body.size, &writer);
+    if (status == LINK_SENT) {
+        write_encoded(&writer, body);
+        link_send_end(link, &writer);
+    }
+    return status;
 }
 
 void link_flush(struct link *link) {

@@ -17,6 +17,7 @@
 
 #include "proto/bounds.h"
 #include "proto/bytes.h"
+#include "proto/writer.h"
 
 struct link;
 
@@ -51,6 +52,13 @@ const char *link_url(const struct link *link);
 /* Queues a request under `id` (31 bits, the caller's choice; may be used again after its reply or
  * on_down). `body` is copied; written by link_flush. */
 enum link_status link_send(struct link *link, uint32_t id, struct bytes body);
+
+/* The same for a body that is encoded where it leaves from: at most `capacity` bytes between begin
+ * and end. Only after LINK_SENT is there something to encode and to end, and nothing else may be
+ * done with the link before that. */
+enum link_status link_send_begin(struct link *link, uint32_t id, uint32_t capacity,
+                                 struct writer *writer);
+void link_send_end(struct link *link, const struct writer *writer);
 void link_flush(struct link *link);
 
 /* Closes and frees the link; no handler is called any more. `on_closed` may be NULL. */

@@ -29,6 +29,7 @@ void item_degrade(struct router *router, uint32_t index, enum policy policy) {
 static void item_fail_as_told(struct router *router, uint32_t index, enum code code,
                               enum reason otherwise) {
     struct item *item = &router->items[index];
+    assert(code != CODE_OK); /* whose item has no text */
     if (item->refusal != code || item->text[0] == '\0') {
         item_fail(router, index, otherwise);
         return;

@@ -209,13 +209,13 @@ static void item_fill(struct router *router, struct item *item, enum verb verb,
     item->parked_at_ns = 0;
     item->arrival = ++router->arrivals;
     item->refusal = CODE_OK;
-    item->text[0] = '\0';
     item->take = *take;
-    memcpy(item->key, take->key.data, take->key.size);
-    item->take.key.data = item->key;
+    memcpy(item->names, take->key.data, take->key.size);
+    item->take.key.data = item->names;
     if (take->plan.kind == PLAN_CHOICE_NAMED) {
-        memcpy(item->plan_name, take->plan.name.data, take->plan.name.size);
-        item->take.plan.name.data = (const uint8_t *)item->plan_name;
+        uint8_t *name = item->names + take->key.size;
+        memcpy(name, take->plan.name.data, take->plan.name.size);
+        item->take.plan.name.data = name;
     }
     item->hash = key_hash(take->key);
     item->deadline_ns = router->now_ns + take->deadline_ms * WHEEL_STEP_NS;
@@ -248,7 +248,8 @@ bool job_start(struct router *router, const struct router_event *event) {
     return true;
 }
 
-static void job_answer(struct router *router, uint32_t index) {
+/* All its items are done: the last of them with `last`. Others have kept their result. */
+static void job_answer(struct router *router, uint32_t index, const struct router_result *last) {
     struct job *job = &router->jobs[index];
     struct router_answer *answer = &router->answers[router->answer_count++];
     *answer = (struct router_answer){
@@ -258,8 +259,12 @@ static void job_answer(struct router *router, uint32_t index) {
         .results = &router->results[router->result_count],
         .count = job->count,
     };
-    for (uint32_t i = job->first_item; i != INDEX_NONE; i = router->items[i].job_next) {
-        router->results[router->result_count++] = router->items[i].result;
+    if (job->count == 1) {
+        router->results[router->result_count++] = *last;
+    } else {
+        for (uint32_t i = job->first_item; i != INDEX_NONE; i = router->items[i].job_next) {
+            router->results[router->result_count++] = router->items[i].result;
+        }
     }
     job->next = router->answered_jobs;
     router->answered_jobs = index;
@@ -275,13 +280,16 @@ void item_finish(struct router *router, uint32_t index, const struct take_result
         histogram_add(&router->parked_us, (router->now_ns - item->parked_at_ns) / 1000);
     }
     line_leave(router, index);
-    item->result = (struct router_result){.take = *take, .text = text};
     router->counters.errors += take->code != CODE_OK;
+    struct router_result result = {.take = *take, .text = text};
     struct job *job = &router->jobs[item->job];
     assert(job->open > 0);
     job->open--;
+    if (job->count > 1) {
+        item->result = result;
+    }
     if (job->open == 0) {
-        job_answer(router, item->job);
+        job_answer(router, item->job, &result);
     }
 }
 

@@ -61,11 +61,11 @@ struct item {
     uint64_t deadline_ns;
     uint64_t fall_at_ns;         /* when it leaves for the store; 0: it does not, or has */
     uint64_t parked_at_ns;       /* when it first had to wait; 0: it never had to */
-    struct take take;            /* points into key and plan_name */
-    struct router_result result; /* DONE */
-    uint8_t key[KEY_BYTES_MAX];
-    char plan_name[NAME_BYTES_MAX];
-    char text[FAULT_TEXT_BYTES_MAX]; /* of the newest error a shard gave; "" without one */
+    struct take take;            /* points into `names` */
+    struct router_result result; /* DONE, of a job with other items */
+    /* The key, and right behind it the plan's name: most fit what the processor reads at once. */
+    uint8_t names[KEY_BYTES_MAX + NAME_BYTES_MAX];
+    char text[FAULT_TEXT_BYTES_MAX]; /* of the newest error a shard gave, if `refusal` is one */
 };
 
 /*

@@ -14,8 +14,10 @@
 #define ITEM_PLAN_BYTES (2 + NAME_BYTES_MAX)
 #define ITEM_LIMIT_BYTES (1 + 5 + 10 + 6 + 3 * 9)
 #define ITEM_BYTES_MAX (ITEM_HEAD_BYTES + ITEM_KEY_BYTES + 9 + ITEM_PLAN_BYTES)
+/* Of a request around its takes: array, type, msgid, the longest method's name, array. */
+#define BATCH_HEAD_BYTES (1 + 1 + 5 + 10 + 5)
 _Static_assert(ITEM_LIMIT_BYTES <= ITEM_PLAN_BYTES, "the name is the longer one");
-_Static_assert(TAKES_PER_REQUEST_MAX *ITEM_BYTES_MAX + 64 <= MESSAGE_BYTES_MAX,
+_Static_assert(TAKES_PER_REQUEST_MAX *ITEM_BYTES_MAX + BATCH_HEAD_BYTES <= MESSAGE_BYTES_MAX,
                "every batch fits one message, so the core need not count bytes");
 
 /* --- logging -------------------------------------------------------------------------------- */
@@ -171,27 +173,43 @@ void links_order(struct router_shell *shell, const struct router_link_order *ord
     }
 }
 
-static struct bytes batch_encode(struct router_shell *shell, const struct router_batch *batch) {
-    struct writer writer = writer_of(shell->scratch, MESSAGE_BYTES_MAX);
-    if (batch->many) {
-        request_write_head(&writer, batch->id, METHOD_TAKE_MANY);
-        write_array(&writer, batch->count);
-        for (uint32_t i = 0; i < batch->count; i++) {
-            request_write_take(&writer, batch->takes[i], 0);
-        }
-    } else {
-        request_write_single(&writer, batch->id, batch->verb, batch->takes[0], 0);
+/* Bytes that the batch takes at most: by what its takes hold, for a buffer that is reserved for
+ * them is a good deal larger when all are taken to be as long as they may be. */
+static uint32_t batch_size_max(const struct router_batch *batch) {
+    uint32_t size = BATCH_HEAD_BYTES;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        const struct take *take = batch->takes[i];
+        size += ITEM_BYTES_MAX - ITEM_KEY_BYTES - ITEM_PLAN_BYTES + 3 + take->key.size;
+        size += take->plan.kind == PLAN_CHOICE_NAMED    ? 2 + take->plan.name.size
+                : take->plan.kind == PLAN_CHOICE_INLINE ? ITEM_LIMIT_BYTES
+                                                        : 0;
     }
-    assert(!writer.overflow);
-    return writer_bytes(&writer);
+    return size;
+}
+
+static void batch_encode(struct writer *writer, const struct router_batch *batch) {
+    if (!batch->many) {
+        request_write_single(writer, batch->id, batch->verb, batch->takes[0], 0);
+        return;
+    }
+    request_write_head(writer, batch->id, METHOD_TAKE_MANY);
+    write_array(writer, batch->count);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        request_write_take(writer, batch->takes[i], 0);
+    }
 }
 
 void links_send(struct router_shell *shell, const struct router_batch *batch) {
     struct link *link = shell->links.slots[batch->link].link;
-    if (link == NULL || link_send(link, batch->id, batch_encode(shell, batch)) != LINK_SENT) {
+    struct writer writer;
+    if (link == NULL ||
+        link_send_begin(link, batch->id, batch_size_max(batch), &writer) != LINK_SENT) {
         shell->unsent[shell->unsent_count++] =
             (struct unsent){.link = batch->link, .batch_id = batch->id};
+        return;
     }
+    batch_encode(&writer, batch);
+    link_send_end(link, &writer);
 }
 
 void links_flush(struct router_shell *shell, uint32_t index) {

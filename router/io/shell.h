@@ -34,7 +34,7 @@ struct router_shell {
     struct links links;
     struct view view;
     struct fallback fallback;
-    uint8_t *scratch; /* MESSAGE_BYTES_MAX: every message is encoded here and copied from here */
+    uint8_t *scratch; /* MESSAGE_BYTES_MAX: replies that are long and rare are encoded here */
     struct unsent *unsent;
     uint32_t unsent_count;
 
