@@ -1,5 +1,7 @@
 #include "proto/bucket.h"
 
+#include <assert.h>
+
 typedef unsigned __int128 uint128;
 
 /* Most tokens that a conversion carries over: far above TOKENS_MAX, and low enough that
@@ -125,6 +127,7 @@ void bucket_decide(const struct terms *terms, struct tat tats[], enum verb verb,
                    uint64_t cost_tokens, uint64_t now_ns, struct take_result *result) {
     struct verdict verdicts[LIMITS_PER_PLAN_MAX];
     bool allowed = true;
+    assert(terms->limit_count > 0);
     for (uint32_t i = 0; i < terms->limit_count; i++) {
         judge(&verdicts[i], &terms->limits[i], cost_tokens, deficit_at(tats[i], now_ns));
         allowed = allowed && (verdicts[i].passes || verb == VERB_REFUND);

@@ -186,6 +186,7 @@ static enum code done_check(const struct reader *reader, struct fault *fault) {
 /* Reads `[`: an array of `least` to `most` elements. */
 static enum code params_open(struct reader *reader, uint32_t least, uint32_t most,
                              const char *expected, uint32_t *count, struct fault *fault) {
+    *count = 0;
     if (!read_array(reader, count)) {
         return fault_set(fault, CODE_BAD_REQUEST, "params: expected %s, got %s", expected,
                          reader_describe(reader));
