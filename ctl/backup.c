@@ -80,7 +80,8 @@ static uint32_t page_sort(struct run *run, const redisReply *fields) {
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
         const redisReply *key = fields->element[i], *value = fields->element[i + 1];
         struct backup_pair pair = {bytes_of(key->str, key->len), bytes_of(value->str, value->len)};
-        if (pair_is_ours(pair.key, pair.value)) {
+        bool texts = key->type == REDIS_REPLY_STRING && value->type == REDIS_REPLY_STRING;
+        if (texts && pair_is_ours(pair.key, pair.value)) {
             run->pairs[count++] = pair;
         } else {
             run->totals.left_out++;

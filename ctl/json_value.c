@@ -8,7 +8,7 @@
 
 static json_t *value_read(struct reader *reader, uint32_t depth);
 
-static json_t *text_json(struct bytes text) {
+json_t *json_of_text(struct bytes text) {
     json_t *json = json_stringn((const char *)text.data, text.size);
     if (json != NULL) {
         return json;
@@ -39,7 +39,7 @@ static json_t *map_read_json(struct reader *reader, uint32_t count, uint32_t dep
     json_t *object = json_object();
     for (uint32_t i = 0; i < count; i++) {
         struct bytes name;
-        json_t *key = read_bytes(reader, &name) ? text_json(name) : NULL;
+        json_t *key = read_bytes(reader, &name) ? json_of_text(name) : NULL;
         json_t *value = key != NULL ? value_read(reader, depth + 1) : NULL;
         bool good =
             value != NULL && json_object_set_new(object, json_string_value(key), value) == 0;
@@ -72,7 +72,7 @@ static json_t *scalar_read(struct reader *reader) {
         return json_string(digits);
     }
     if (read_bytes(reader, &text)) {
-        return text_json(text);
+        return json_of_text(text);
     }
     return read_any(reader, &text) ? json_null() : NULL; /* floats and extensions: none of ours */
 }

@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 static void error_json(const char *code, const char *message) {
-    out_json(json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", message));
+    out_json(json_pack("{s:{s:s, s:o}}", "error", "code", code, "message",
+                       json_of_text(bytes_of_text(message))));
 }
 
 void out_failure(const struct settings *settings, const char *format, ...) {

@@ -30,6 +30,9 @@ void out_json(json_t *document);
  * escaped as \xNN; integers beyond JSON's 63 bits become text. */
 json_t *json_of_value(struct bytes value);
 
+/* Text as JSON (new reference), escaped likewise; NULL without memory. */
+json_t *json_of_text(struct bytes text);
+
 /* Text of a member, "" or 0 if it is not there. Borrowed from the object. */
 const char *json_text(const json_t *object, const char *member);
 long long json_int(const json_t *object, const char *member);

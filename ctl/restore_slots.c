@@ -109,15 +109,15 @@ static void on_written(void *ctx, redisReply *reply) {
     struct work *work = ctx;
     struct restore *restore = work->restore;
     uint32_t slot = work->slot.index;
-    if (reply->type == REDIS_REPLY_STATUS || reply->type == REDIS_REPLY_STRING) {
-        if (strcmp(reply->str, "OK") == 0) {
-            work_end(work);
-        } else if (++work->tries == RESTORE_TRIES_MAX) {
-            store_fail(&restore->store, "slot %u: others wrote to it %d times meanwhile", slot,
-                       RESTORE_TRIES_MAX);
-        } else {
-            slot_close(restore, work->slot, work);
-        }
+    if (reply->type != REDIS_REPLY_STATUS && reply->type != REDIS_REPLY_STRING) {
+        store_fail(&restore->store, "Redis answered a write with something else than a word");
+    } else if (strcmp(reply->str, "OK") == 0) {
+        work_end(work);
+    } else if (++work->tries == RESTORE_TRIES_MAX) {
+        store_fail(&restore->store, "slot %u: others wrote to it %d times meanwhile", slot,
+                   RESTORE_TRIES_MAX);
+    } else {
+        slot_close(restore, work->slot, work);
     }
 }
 

@@ -91,6 +91,9 @@ VALUES = [(0, "8"), (0, "65"), (1, "64MiB"), (1, "4096"), (1, "1TB"), (2, "100ms
           (3, "18446744073709551615"), (3, "18446744073709551616"), (4, "16777216TiB"),
           (5, "213503d"), (5, "584000h"), (5, "0"), (5, "1us"), (6, "Yes"), (6, "off"),
           (7, "n1"), (8, "allow"), (8, "allow|deny"), (8, "")]
+COMMAND_LINES = [["--shards", "2", "--policy=allow"], ["--no-drain-on-stop", "--ack", "replicas:2"],
+                 ["--redis-password", "x"], ["--snap", "1s", "--shard-memory=64MiB", "--node-id", ""],
+                 ["--shrads=3", "x", "--", "-n", "--drain-on-stop=maybe"], ["--help"], ["--version"]]
 ADDRESSES = [(0, "tcp://127.0.0.1:7500"), (0, "tcp://[::1]:0"), (0, "tcp://*:65535"),
              (0, "tcp://a.example:65536"), (0, "tcp://[::ffff:127.0.0.1]:1"), (0, "ipc:///tmp/x"),
              (1, "redis://127.0.0.1:6379"), (1, "redis://me@h/2"), (1, "unix:///run/redis.sock"),
@@ -144,13 +147,16 @@ def main():
     write("options_value", chosen(VALUES))
     write("options_yaml", text(CONFIGS))
     write("address", chosen(ADDRESSES))
+    write("command_line", ["\0".join(words).encode() for words in COMMAND_LINES])
+    write("ctl_answer", messages("replies")[::4] + maps[:2] + messages("plan_set")[:2])
     write("redis_slots", chosen([(0, error) for error in CLUSTER_ERRORS] +
                                 [(1, table) for table in CLUSTER_TABLES]))
     write("shard", [bytes([start]) + data for start, data in
                     zip((2, 3, 6, 18, 0, 34, 50, 98, 178), events(9))]) # from 32: few buckets stay
     for lying in ("store", "membership", "boot"):
         write(lying, [b"\0"] + [bytes([start]) + data for start, data in enumerate(events(5))])
-    write("router", events(5))
+    asked = events(5) # of a store, too: the last byte is odd
+    write("router", asked + [b"\x0e" + data + b"\xf0\xf1\1\0\2\1" for data in asked])
     write("bench_input", [b"\0" + reply for reply in HTTP_REPLIES] + [
         b"\1" + head + b"".join(struct.pack("<QQQII", sent, sent + 5, 1, key, 0)
                                for sent, key in ((10, 1), (11, 1), (12, 2)))

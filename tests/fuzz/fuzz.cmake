@@ -49,3 +49,6 @@ endfunction()
 sluice_fuzz_lying(store LINK sluice_server)
 sluice_fuzz_lying(membership LINK sluice_server)
 sluice_fuzz_lying(boot LINK sluice_server)
+sluice_fuzz(command_line LINK sluice_server)
+sluice_fuzz(ctl_answer SOURCES ${fuzz_dir}/../../ctl/json_value.c
+            LINK sluice_plans_file sluice_proto PkgConfig::JANSSON)

@@ -2,6 +2,9 @@
  * The router's core under events that the fuzzer chooses: requests, replies right and wrong, links
  * that come and go, maps and plans, time. Every request must be answered exactly once, in time,
  * with as many results as it has takes.
+ *
+ * Where the last byte is odd there is a store to ask when no owner answers, which answers whatever
+ * a store could: its events begin with a byte from 240 on.
  */
 #include "router/core/router.h"
 #include "tests/fuzz/fuzz.h"
@@ -33,6 +36,8 @@ struct world {
     struct plan_set *plans;
     uint64_t now_ns;
     uint32_t view_count, asked_count, answered_count;
+    bool fallback;
+    uint32_t calls_asked; /* of the store, and not answered */
     struct asked asked[REQUESTS_MAX];
     struct flight flights[FLIGHTS_MAX];
     bool open[LINKS], up[LINKS];
@@ -40,10 +45,17 @@ struct world {
 
 static struct world world;
 
+/* A call of the store, as it was asked. */
+static struct asked_call {
+    bool waits;
+    uint32_t limit_count, head_size;
+    uint8_t head[RECORD_BYTES_MAX];
+} calls[FALLBACK_CALLS_MAX];
+
 /* Large, and so not got anew for each input. */
 static struct map maps[VIEWS_MAX];
 static struct plan_set plan_sets[VIEWS_MAX];
-static _Alignas(64) uint8_t memory[4u << 20];
+static _Alignas(64) uint8_t memory[16u << 20];
 
 /* --- what must hold --------------------------------------------------------------------------- */
 
@@ -100,6 +112,19 @@ static void answer_take(const struct router_answer *answer) {
     }
 }
 
+static void call_take(const struct fallback_call *call) {
+    FUZZ_CHECK(world.fallback && call->index < FALLBACK_CALLS_MAX && !calls[call->index].waits);
+    FUZZ_CHECK(call->key.size >= 1 && call->key.size <= KEY_BYTES_MAX);
+    FUZZ_CHECK(call->limit_count >= 1 && call->limit_count <= LIMITS_PER_PLAN_MAX);
+    FUZZ_CHECK(call->head_size >= 1 && call->head_size <= sizeof call->head);
+    FUZZ_CHECK(call->expected_size <= sizeof call->expected);
+    struct asked_call *asked = &calls[call->index];
+    *asked = (struct asked_call){
+        .waits = true, .limit_count = call->limit_count, .head_size = call->head_size};
+    memcpy(asked->head, call->head, call->head_size);
+    world.calls_asked++;
+}
+
 static void tell(struct router_event *event) {
     struct router_update update;
     event->now_ns = world.now_ns;
@@ -113,7 +138,11 @@ static void tell(struct router_event *event) {
     for (uint32_t i = 0; i < update.answer_count; i++) {
         answer_take(&update.answers[i]);
     }
+    for (uint32_t i = 0; i < update.fallback_count; i++) {
+        call_take(update.fallbacks[i]);
+    }
     const struct router_counters *counters = router_counters(world.router);
+    FUZZ_CHECK(counters->pending_fallbacks == world.calls_asked);
     uint32_t flying = 0;
     for (uint32_t i = 0; i < FLIGHTS_MAX; i++) {
         flying += world.flights[i].used;
@@ -128,7 +157,7 @@ static void tell(struct router_event *event) {
  */
 
 static void request_give(void) {
-    static const char *const plan_names[] = {"deny", "allow", "gone"};
+    static const char *const plan_names[] = {"deny", "allow", "gone", "redis"};
     struct take takes[REQUEST_ITEMS_MAX];
     uint8_t keys[REQUEST_ITEMS_MAX][KEY_BYTES_MAX];
     struct fuzz *fuzz = &world.fuzz;
@@ -149,7 +178,8 @@ static void request_give(void) {
                                  .cost_tokens = about % 3,
                                  .deadline_ms = about == 255 ? DEADLINE_MS_MAX : 1 + about};
         takes[i].plan.kind = (enum plan_choice_kind)(about / 4 % 3);
-        takes[i].plan.name = bytes_of_text(plan_names[about / 12 % 3]);
+        uint32_t name = world.fallback && about % 5 > 0 ? 3 : about / 12 % 3;
+        takes[i].plan.name = bytes_of_text(plan_names[name]);
         takes[i].plan.limit = (struct limit){10, MS, 20};
         uint64_t deadline_ns = world.now_ns + takes[i].deadline_ms * MS;
         asked->deadline_ns = deadline_ns > asked->deadline_ns ? deadline_ns : asked->deadline_ns;
@@ -264,7 +294,15 @@ static struct plan_set *plans_choose(void) {
     struct plan_set *plans = &plan_sets[world.view_count];
     plan_set_init(plans);
     plans->version = fuzz_below(&world.fuzz, 8);
-    struct plan plan = {.name = name_of(bytes_of_text("deny")), .generation_count = 1};
+    struct plan plan = {.name = name_of(bytes_of_text("redis")), .generation_count = 1};
+    if (world.fallback) {
+        plan.on_unavailable = POLICY_REDIS;
+        plan.generations[0].generation = 1 + (uint32_t)plans->version;
+        plan.generations[0].terms =
+            (struct terms){.limit_count = 2, .limits = {{10, MS, 20}, {3, 7000 * MS, 5}}};
+        plan_set_add(plans, &plan);
+    }
+    plan = (struct plan){.name = name_of(bytes_of_text("deny")), .generation_count = 1};
     plan_set_add(plans, &plan);
     plan.name = name_of(bytes_of_text("allow"));
     plan.on_unavailable = POLICY_ALLOW;
@@ -302,6 +340,76 @@ static void view_give(void) {
     world.view_count++;
 }
 
+/* --- the store ---------------------------------------------------------------------------------
+ */
+
+static void call_answer(struct fallback_answer *answer) {
+    struct router_event event = {.kind = ROUTER_EVENT_FALLBACK, .fallback = answer};
+    FUZZ_CHECK(calls[answer->call].waits);
+    calls[answer->call].waits = false;
+    world.calls_asked--;
+    tell(&event);
+}
+
+static uint32_t call_waiting(uint32_t from) {
+    for (uint32_t i = 0; i < FALLBACK_CALLS_MAX; i++) {
+        uint32_t at = (from + i) % FALLBACK_CALLS_MAX;
+        if (calls[at].waits) {
+            return at;
+        }
+    }
+    return FALLBACK_CALLS_MAX;
+}
+
+/* A record: none, one under the terms that were asked for, one of another plan, or no record. */
+static struct bytes record_choose(const struct asked_call *call, uint8_t *memory_of) {
+    struct fuzz *fuzz = &world.fuzz;
+    uint8_t choice = fuzz_u8(fuzz);
+    if (choice < 64) {
+        return bytes_of_text("");
+    }
+    if (choice < 192) {
+        struct writer writer = writer_of(memory_of, 4 * RECORD_BYTES_MAX);
+        write_encoded(&writer, bytes_of(call->head, call->head_size));
+        for (uint32_t i = 0; i < call->limit_count; i++) {
+            uint64_t ns = choice % 2 == 0 ? world.now_ns + (uint64_t)choice * MS : fuzz_u64(fuzz);
+            write_uint(&writer, ns);
+        }
+        return writer_bytes(&writer);
+    }
+    if (choice < 224) {
+        struct record record = {.plan = bytes_of_text(choice % 2 == 0 ? "redis" : "other"),
+                                .generation = fuzz_below(fuzz, 8),
+                                .tat_count = 1 + choice % LIMITS_PER_PLAN_MAX};
+        for (uint32_t i = 0; i < record.tat_count; i++) {
+            record.tats[i] = (struct tat){fuzz_u64(fuzz) >> 1, choice};
+        }
+        return bytes_of(memory_of, record_write(&record, memory_of));
+    }
+    return fuzz_bytes(fuzz, choice - 223u);
+}
+
+static void store_give(uint8_t choice) {
+    static const char *const plan_names[] = {"", "redis", "allow", "gone", "no name", "deny"};
+    uint8_t memory_of[4 * RECORD_BYTES_MAX];
+    struct fuzz *fuzz = &world.fuzz;
+    if (choice % 4 == 0) {
+        struct router_event event = {.kind = ROUTER_EVENT_STORE, .store_up = choice < 252};
+        tell(&event);
+        return;
+    }
+    struct fallback_answer answer = {.call = call_waiting(fuzz_u8(fuzz))};
+    if (answer.call == FALLBACK_CALLS_MAX) {
+        return;
+    }
+    uint8_t how = fuzz_u8(fuzz);
+    answer.status = (enum fallback_status)(how % (FALLBACK_FAILED + 1));
+    answer.now_ns = how < 200 ? world.now_ns : fuzz_u64(fuzz) % (UINT64_C(1) << 62);
+    answer.assigned = bytes_of_text(plan_names[how / 8 % 6]);
+    answer.record = record_choose(&calls[answer.call], memory_of);
+    call_answer(&answer);
+}
+
 static void turn_give(uint64_t ns) {
     struct router_event event = {.kind = ROUTER_EVENT_TURN};
     world.now_ns += ns;
@@ -315,8 +423,10 @@ static void turn_give(uint64_t ns) {
  * ---------------------------------------------------------------------------------------- */
 
 static void event_give(void) {
-    uint8_t opcode = fuzz_u8(&world.fuzz) % 16;
-    if (opcode < 4) {
+    uint8_t first = fuzz_u8(&world.fuzz), opcode = first % 16;
+    if (world.fallback && first >= 240) {
+        store_give(first);
+    } else if (opcode < 4) {
         request_give();
     } else if (opcode < 8) {
         reply_give();
@@ -333,9 +443,14 @@ static void event_give(void) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct router_options options = {
         .items_max = ITEMS, .links_max = LINKS, .batches_per_link_max = BATCHES_PER_LINK};
+    options.fallback = size > 0 && data[size - 1] % 2 == 1;
     size_t room = router_size(&options);
     memset(&world, 0, sizeof world);
     world.fuzz = fuzz_of(data, size);
+    world.fallback = options.fallback;
+    if (world.fallback) {
+        memset(calls, 0, sizeof calls);
+    }
     world.now_ns = 1000 * MS;
     FUZZ_CHECK(room <= sizeof memory);
     memset(memory, 0, room);
@@ -346,6 +461,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct router_event event = {.kind = ROUTER_EVENT_STOP};
     tell(&event);
     FUZZ_CHECK(world.answered_count == world.asked_count);
+    while (world.calls_asked > 0) { /* what it was asked is answered, too late */
+        struct fallback_answer answer = {.call = call_waiting(0), .status = FALLBACK_FAILED};
+        call_answer(&answer);
+    }
     turn_give(2 * DEADLINE_MS_MAX * MS); /* what was answered is given back with the next step */
     FUZZ_CHECK(router_counters(world.router)->pending_items == 0);
     return 0;
