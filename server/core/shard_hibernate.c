@@ -17,6 +17,10 @@
 #include "proto/bucket.h"
 #include "server/core/shard_state.h"
 
+/* Surveys in which every slot is heard of that has been silent, while room is to be made: in less
+ * than two seconds. */
+#define HEAR_ROUND 32
+
 /* --- dropping ------------------------------------------------------------------------------ */
 
 static uint32_t resident_low(const struct shard *shard) {
@@ -54,10 +58,13 @@ void hibernate_sleep(struct shard *shard, struct shard_slot *slot, bool asleep) 
     }
 }
 
+static uint32_t settle_of(const struct shard *shard) {
+    return shard->options.settle_ms != 0 ? shard->options.settle_ms : SHARD_SETTLE_MS;
+}
+
 static bool settled(const struct shard *shard, const struct shard_slot *slot,
                     const struct resident *resident) {
-    uint32_t settle_ms = shard->options.settle_ms != 0 ? shard->options.settle_ms : SHARD_SETTLE_MS;
-    return slot->heard_ms - resident->written_ms >= settle_ms;
+    return slot->heard_ms - resident->written_ms >= settle_of(shard);
 }
 
 bool hibernate_visit(struct shard *shard, struct shard_slot *slot, uint32_t ref) {
@@ -103,6 +110,20 @@ static bool survey_crowded(const struct shard *shard) {
     return shard->counters.buckets > most + most / 4 + SHARD_WRITE_ENTRIES_MAX;
 }
 
+/* The store is not heard of for a slot that asks it nothing, so nothing of it could leave: such
+ * slots write nothing, a part of them at a time. */
+static void hear_step(struct shard *shard) {
+    for (uint32_t left = shard->options.slot_count / HEAR_ROUND + 1; left > 0; left--) {
+        struct shard_slot *slot = &shard->slots[shard->watch_slot];
+        shard->watch_slot = (shard->watch_slot + 1) % shard->options.slot_count;
+        bool silent = shard_now_ms(shard) - slot->heard_ms >= settle_of(shard) / 2;
+        if (silent && slot->state == SLOT_SERVING && slot->op_id == 0 && slot->buckets.count > 0) {
+            slot->watch = true;
+            slot_ready(shard, slot);
+        }
+    }
+}
+
 void survey_step(struct shard *shard) {
     bool due = shard->now_ns >= shard->survey_at_ns || shard->survey_drops >= SHARD_SURVEY_DROPS;
     if (!due) {
@@ -110,6 +131,9 @@ void survey_step(struct shard *shard) {
     }
     shard->survey_at_ns = shard->now_ns + SHARD_SURVEY_INTERVAL_NS;
     shard->survey_drops = 0;
+    if (shard->shedding) {
+        hear_step(shard);
+    }
     if (survey_crowded(shard)) {
         return;
     }

@@ -310,6 +310,27 @@ static void test_a_start_reads_no_more_than_it_may(void **state) {
     assert_int_equal(counters()->buckets + counters()->buckets_hibernated, KEYS);
 }
 
+/* Far more come in than there is room for, so that the survey stands still, and then nobody asks
+ * for anything: a slot that asks the store nothing is heard of all the same. */
+static void test_a_crowd_leaves_though_all_is_silent(void **state) {
+    for (uint32_t i = 0; i < 1500; i++) {
+        assert_true(fixture_take(&fixture, key_of(i), 1, NULL).allowed || told.results > 0);
+    }
+    fixture_pass(&fixture, 200 * MS);
+    fixture_crash(&fixture);
+    for (uint32_t i = 0; i < 1500; i++) {
+        fixture_verb(&fixture, VERB_PEEK, key_of(i), 0, NULL);
+    }
+    assert_true(counters()->buckets > RESIDENT_MAX + RESIDENT_MAX / 4 + SHARD_WRITE_ENTRIES_MAX);
+    assert_int_equal(counters()->buckets_dirty, 0);
+    fixture_pass(&fixture, 6 * SECOND);
+    assert_true(counters()->buckets <= RESIDENT_MAX);
+    uint64_t writes = fixture.write_count;
+    fixture_pass(&fixture, 10 * SECOND);
+    assert_true(fixture.write_count - writes <= 1); /* there is room: nobody has to be heard of */
+    assert_int_equal(fixture_records(&fixture), 1500);
+}
+
 static void test_given_away_and_taken_back(void **state) {
     keys_spend(KEYS);
     fixture_pass(&fixture, 3 * SECOND);
@@ -422,6 +443,7 @@ int main(void) {
         TEST(test_operators_are_answered_when_the_store_is_not),
         TEST(test_the_store_is_away),
         TEST(test_a_start_reads_no_more_than_it_may),
+        TEST(test_a_crowd_leaves_though_all_is_silent),
         TEST(test_given_away_and_taken_back),
         TEST(test_a_take_waits_when_the_slot_goes),
         TEST(test_the_survey_holds_nothing_up),
