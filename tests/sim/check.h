@@ -34,6 +34,10 @@
 /* Clients are silent for the end of a run, so that every bucket can become full. */
 #define CHECK_REFILL_NS (12 * SECOND)
 
+/* How long a bucket may be full before it is gone from memory and store: a round of the sweep and a
+ * write. */
+#define CHECK_ABSENT_NS (3 * SECOND)
+
 void checks_begin(void);
 void checks_end(void);
 
@@ -108,7 +112,8 @@ void keys_plans_change(void);
 void keys_granted_in_store(struct bytes key, struct process *router, struct tat increment);
 /* The slot is read anew by an owner; `whole`: nothing may have been forgotten. */
 void keys_reloaded(uint32_t slot, bool whole);
-void keys_end(void);
+/* Nothing full is left in the store; how many records there are of what is not full. */
+uint32_t keys_end(void);
 
 /* A shard has heard of plans. */
 void plans_seen(const struct shard *shard, const struct process *process);

@@ -556,10 +556,24 @@ void keys_reloaded(uint32_t slot, bool whole) {
 /* --- the end ------------------------------------------------------------------------------- */
 
 static void left_over(void *ctx, const char *key, struct bytes field, struct bytes value) {
-    sim_fail("absent", "%.*s is full, and still has a record in %s", (int)field.size,
-             (const char *)field.data, key);
+    uint32_t *owing = ctx;
+    struct record record;
+    struct fault fault;
+    bool owes = false;
+    if (record_read(value, &record, &fault) == CODE_OK) {
+        for (uint32_t i = 0; i < record.tat_count; i++) {
+            owes = owes || record.tats[i].ns > store_clock() - CHECK_ABSENT_NS;
+        }
+    }
+    if (!owes) {
+        sim_fail("absent", "%.*s is full, and still has a record in %s", (int)field.size,
+                 (const char *)field.data, key);
+    }
+    *owing += 1;
 }
 
-void keys_end(void) {
-    db_visit(store_db(), ":buckets", left_over, NULL);
+uint32_t keys_end(void) {
+    uint32_t owing = 0;
+    db_visit(store_db(), ":buckets", left_over, &owing);
+    return owing;
 }

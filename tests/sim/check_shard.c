@@ -508,6 +508,25 @@ void checks_node_exit(struct process *process, int status) {
     process->orderly = status == 0;
 }
 
+/* Buckets that are in memory because they are not full: what a former owner whose clock was ahead
+ * granted is a debt, which takes its time under a slower plan. */
+static uint64_t buckets_owing(const struct shard *shard) {
+    uint64_t owing = 0;
+    for (uint32_t i = 0; i < world.config.keys; i++) {
+        char name[32];
+        key_name(i, name);
+        uint64_t hash = key_hash(bytes_of_text(name));
+        const struct shard_slot *slot = &shard->slots[slot_of_hash(hash, world.config.slots).index];
+        uint32_t ref = bucket_find(shard, slot, hash, bytes_of_text(name));
+        if (ref != 0) {
+            const struct resident *resident = resident_at(&shard->arena, ref);
+            struct terms counted = {.limit_count = resident_limits(resident)};
+            owing += !__real_bucket_full(&counted, resident->tats, shard->now_ns - CHECK_ABSENT_NS);
+        }
+    }
+    return owing;
+}
+
 void checks_end(void) {
     uint64_t serving = 0, buckets = 0, asleep = 0;
     sim_cover_many(COVER_LEASE_EXPIRED, db_expired(store_db()));
@@ -517,7 +536,7 @@ void checks_end(void) {
     for (uint32_t i = 0; i < shard_count; i++) {
         if (shards[i]->process->alive) {
             serving += shard_counters(shards[i]->shard)->slots_serving;
-            buckets += shard_counters(shards[i]->shard)->buckets;
+            buckets += shard_counters(shards[i]->shard)->buckets - buckets_owing(shards[i]->shard);
             asleep += shard_counters(shards[i]->shard)->slots_asleep;
             assigned_look(shards[i]->shard);
         }
@@ -536,8 +555,7 @@ void checks_end(void) {
     if (buckets > 0) {
         sim_fail("absent", "%" PRIu64 " buckets are full, and still in memory", buckets);
     }
-    if (asleep > 0) {
+    if (keys_end() == 0 && asleep > 0) {
         sim_fail("absent", "%" PRIu64 " slots sleep, and there is nothing to be read", asleep);
     }
-    keys_end();
 }
