@@ -13,7 +13,9 @@
 #define PEERS_MAX 80
 #define COMMANDS_MAX 2000
 
-/* Turns in which nothing happens, beyond which a program waits for something that never comes. */
+/* Turns in which nothing is said until time passes, and beyond which a program waits for something
+ * that never comes. */
+#define IDLE_TURNS 5
 #define IDLE_TURNS_MAX 200
 
 /* Milliseconds that pass at once: more than anything waits. */
@@ -340,8 +342,9 @@ int __wrap_uv_run(uv_loop_t *loop, uv_run_mode mode) {
     }
     redis.stopped = false;
     for (uint32_t idle = 0; !redis.stopped && uv_loop_alive(loop);) {
-        if (!lying_turn(loop) && !redis.stopped) {
-            FUZZ_CHECK(++idle < IDLE_TURNS_MAX);
+        idle = lying_turn(loop) ? 0 : idle + 1;
+        FUZZ_CHECK(idle < IDLE_TURNS_MAX);
+        if (idle % IDLE_TURNS == IDLE_TURNS - 1 && !redis.stopped) {
             lying_time_pass(loop);
         }
     }

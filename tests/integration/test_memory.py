@@ -14,7 +14,7 @@ import unittest
 
 import msgpack
 
-from harness import (BIN, HOUR_MS, PLANS, QUICK, SOAK, Cluster, Node, Redis, Router, end_all,
+from harness import (BIN, HOUR_MS, PLANS, QUICK, SOAK, Cluster, Node, Redis, Router, ctl, end_all,
                      new_directory, program, say, wait_for)
 from sp_client import Closed, Connection, RpcError
 
@@ -90,10 +90,13 @@ class CtlMemoryTest(MemoryTest):
         example = os.path.join(os.path.dirname(__file__), "../../deploy/plans/example.yaml")
         with Cluster(nodes=2, slots=64) as cluster:
             at_cluster = ["--router", cluster.router.url, "--control", cluster.nodes[0].control_url]
+            file = os.path.join(self.directory, "kept")
+            ctl("backup", file, "--redis", cluster.redis.url)
             for words in (["take", "k", 1, "--rate", 1, "--period-ms", HOUR_MS, "--burst", 10 ** 5],
                           ["status"], ["map"], ["nodes"], ["--json", "status"], ["key", "show", "k"],
                           ["plans", "validate", example], ["plans", "apply", "--dry-run", example],
-                          ["rebalance", "--dry-run"], ["events"]):
+                          ["rebalance", "--dry-run"], ["events"],
+                          ["backup", "--verify", file]):
                 pieces += self.each("sluicectl " + " ".join(map(str, words[:3])), lambda at:
                                     self.run_once(at, "sluicectl", *at_cluster, *words))
                 os.unlink(self.log)
@@ -162,7 +165,7 @@ class ServerMemoryTest(MemoryTest):
 
     def test_router(self):
         with Cluster(nodes=1, shards=2, slots=64) as cluster:
-            router = Router(self.directory, cluster.nodes, name="poor")
+            router = Router(self.directory, cluster.nodes, ["--redis", cluster.redis.url], name="poor")
 
             def serve(process):
                 self.ask(process, process.url, ("take", b"k", 1), ("cluster.status",),
