@@ -2,6 +2,7 @@
 """What a start costs with many stored buckets: until the first take, until all is in memory.
 
     bench/start.py [--buckets 10000000] [--shards 2] [--nodes 1] [--rate 5000] [--build build/dev]
+    bench/start.py --resident 1000000 [--shards 1] ...
 
 Starts a private Redis (append-only file on) and nodes on free loopback ports, makes a cluster, ends
 the nodes with SIGKILL and puts the buckets into Redis beside them. Then it starts the nodes
@@ -13,6 +14,10 @@ and ends them with SIGTERM while those takes' writes are the only ones owed. Wha
 is measured in the same run: `store-records read` asks for the same pages, and drops them. Last,
 Redis is started again: how long it reads its own file is not part of what nodes need. Seconds of
 processor time are told beside those of the clock, for machines that others keep busy.
+
+With --resident each shard may keep so many buckets in memory only (--resident-buckets-max): what a
+start takes then, and takes of all keys, spread evenly and by Zipf's law, with the most buckets that
+were in memory meanwhile, and how many are a while after.
 """
 
 import argparse
@@ -80,7 +85,8 @@ class Bench:
         self.program, self.wait_for = harness.program, harness.wait_for
         directory = harness.new_directory()
         self.redis = harness.Redis(directory, args=["--auto-aof-rewrite-percentage", "0"])
-        self.nodes = [harness.Node(directory, "n%d" % (i + 1), self.redis.url, given.shards)
+        bound = ["--resident-buckets-max", given.resident] if given.resident else []
+        self.nodes = [harness.Node(directory, "n%d" % (i + 1), self.redis.url, given.shards, bound)
                       for i in range(given.nodes)]
         self.given = given
 
@@ -225,6 +231,33 @@ class Bench:
                 sum(shard["counters"]["takes_fetched"] for shard in shards))
         return seconds
 
+    def hibernate(self, what, *spread):
+        """Takes of all keys that are refused, so that nothing but what is asked for is measured."""
+        def counted(name):
+            return sum(shard["counters"][name] for shard in self.status())
+
+        fetched, most = counted("keys_fetched"), 0
+        load = subprocess.Popen(
+            [self.program("sluice-bench"), "load", "--json", "--no-progress", "--protocol", "map",
+             "--target", self.nodes[0].control_url, "--connections", "16", "--outstanding", "16",
+             "--keys", str(self.given.buckets), "--key-prefix", PREFIX, "--plan", PLAN, "--cost",
+             "1000", "--warmup", "0s", "--duration", "15s"] + list(spread),
+            stdout=subprocess.PIPE, text=True)
+        while load.poll() is None:
+            most = max(most, counted("buckets"))
+            time.sleep(0.1)
+        report = json.loads(load.communicate()[0])
+        fetched = counted("keys_fetched") - fetched
+        rss = sum(rss_bytes(node.pid) for node in self.nodes) - self.base_bytes
+        began = time.monotonic()
+        bound = self.given.resident * self.given.shards * self.given.nodes
+        self.wait_for("memory has room", lambda: counted("buckets") <= bound, LOAD_S, 0.1)
+        say("\n%s\ntakes       %.0f/s, p99 %.1f ms; %.0f in 100 asked Redis; %d errors", what,
+            report["takes"] / report["seconds"], report["latency_us"]["p99"] / 1e3,
+            100 * fetched / max(report["takes"], 1), report["errors"])
+        say("resident    %d buckets at most of a bound of %d, %.0f MB; within it %.1f s after the end",
+            most, bound, rss / 1e6, time.monotonic() - began)
+
     def ceiling(self):
         before = tools.cpu_s([self.redis.pid])
         done = subprocess.run([self.program("store-records"), "read", str(self.redis.port),
@@ -267,6 +300,7 @@ def main():
     options.add_argument("--shards", type=int, default=2)
     options.add_argument("--nodes", type=int, default=1)
     options.add_argument("--rate", type=int, default=5000)
+    options.add_argument("--resident", type=int, default=0)
     options.add_argument("--durability", choices=["strict", "relaxed"], default="strict")
     options.add_argument("--build", default=os.path.join(tools.HERE, "..", "build", "dev"))
     given = options.parse_args()
@@ -275,6 +309,12 @@ def main():
         bench.create()
         bench.kill()
         fill(bench, given)
+        if given.resident:
+            bench.rehydrate("start after SIGKILL, nobody asks", False)
+            bench.hibernate("all keys evenly")
+            bench.hibernate("by Zipf's law, 1.0", "--keys-spread", "zipf", "--zipf", "1.0")
+            bench.stop()
+            return
         seconds = bench.rehydrate("start after SIGKILL, nobody asks", False)
         bench.kill()
         ceiling_s = bench.ceiling()

@@ -6,7 +6,8 @@ import subprocess
 import time
 import unittest
 
-from harness import RELAXED_PLANS, SLOW, Cluster, Redis, free_ports, new_directory, say, wait_for
+from harness import (RELAXED_PLANS, SLOW, Cluster, Redis, free_bus_port, free_ports, new_directory, say,
+                     wait_for, xxh3)
 from test_start import node_words, run
 
 
@@ -56,8 +57,8 @@ class Authority:
 class TlsRedis(Redis):
     """Plain at `port` for who looks in, TLS with client certificates at `tls_port`."""
 
-    def __init__(self, directory, certificate, ca, name="redis", args=()):
-        self.tls_port = free_ports()
+    def __init__(self, directory, certificate, ca, name="redis", args=(), tls_port=None):
+        self.tls_port = tls_port or free_ports()
         super().__init__(directory, name=name, args=[
             "--tls-port", self.tls_port, "--tls-cert-file", certificate[0], "--tls-key-file",
             certificate[1], "--tls-ca-cert-file", ca, "--tls-auth-clients", "yes"] + list(args))
@@ -147,6 +148,85 @@ class TlsTest(unittest.TestCase):
         say("%d buckets read back over TLS %.2f s after both nodes were killed" %
             (len(keys), back_s))
         cluster.__exit__(None, None, None)
+
+    def masters(self):
+        """Two masters of a Redis Cluster that speak TLS to each other, too. Nodes are told of the
+        second only, and learn from it where the first is."""
+        servers = []
+        for name, first, last in (("one", 0, 8191), ("two", 8192, 16383)):
+            server = TlsRedis(self.directory, self.server, self.ours.crt, name, [
+                "--cluster-enabled", "yes", "--cluster-config-file", name + ".conf", "--tls-cluster",
+                "yes", "--tls-replication", "yes"], free_bus_port())
+            self.addCleanup(server.end)
+            servers.append(server.start())
+            with server.client() as client:
+                client.call("CLUSTER", "SET-CONFIG-EPOCH", len(servers))
+                client.call("CLUSTER", "ADDSLOTSRANGE", first, last)
+        with servers[0].client() as client:
+            client.call("CLUSTER", "MEET", "127.0.0.1", servers[1].tls_port)
+        for server in servers:
+            with server.client() as client:
+                wait_for("the cluster is whole", lambda: b"cluster_state:ok" in client.call(
+                    "CLUSTER", "INFO") and client.call("CLUSTER", "NODES").count(b" connected") == 2)
+        return servers
+
+    def test_a_redis_cluster_over_tls(self):
+        servers = self.masters()
+        cluster = Cluster(nodes=1, slots=64, redis=servers[0], plans=RELAXED_PLANS,
+                          store_url="rediss+cluster://127.0.0.1:%d" % servers[1].tls_port,
+                          node_args=self.files())
+        cluster.__enter__()
+        self.addCleanup(cluster.end)
+        keys = [b"user-%05d" % i for i in range(2000)]
+
+        def take(cost):
+            with cluster.connect() as connection:
+                ids = [connection.send("take", key, cost, "slow", {"deadline_ms": 20000})
+                       for key in keys]
+                for request in ids:
+                    answer = connection.result(request, 30)
+                    self.assertEqual((answer[0], answer[5]), (True, 0))
+
+        def call(server, *words):
+            with server.client() as client:
+                return client.call(*words)
+
+        take(3)
+        cluster.wait_written()
+        held = [sum(call(server, "HLEN", name) for name in call(server, "KEYS", "*:buckets"))
+                for server in servers]
+        self.assertEqual(sum(held), len(keys))
+        self.assertTrue(all(held), held)
+        for server in servers:
+            clients = call(server, "CLIENT", "LIST").decode().splitlines()
+            tls = [line for line in clients if "laddr=127.0.0.1:%d " % server.tls_port in line]
+            self.assertGreaterEqual(len(tls), 2)  # two shards
+        # One slot goes to the other master: that is answered with its name and port for TLS.
+        name = "sluice:{%d}:buckets" % (xxh3(keys[0]) & 63)
+        slot = call(servers[0], "CLUSTER", "KEYSLOT", name)
+        source = servers[0] if slot <= 8191 else servers[1]
+        target = servers[1] if source is servers[0] else servers[0]
+        ids = {server: call(server, "CLUSTER", "MYID") for server in servers}
+        call(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        call(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        for key in call(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+            self.assertEqual(call(source, "MIGRATE", "127.0.0.1", target.tls_port, key, 0, 5000), b"OK")
+        for server in (target, source):
+            call(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+        take(2)
+        cluster.wait_written()
+        self.assertGreater(call(target, "HLEN", name), 0)
+        # A master is killed and comes back; then the node is, and reads what both have.
+        servers[1].kill9()
+        take(1)
+        servers[1].start()
+        cluster.wait_written()
+        cluster.nodes[0].kill9()
+        cluster.nodes[0].start()
+        cluster.wait_ready()
+        self.assertEqual(set(cluster.levels(keys, "slow").values()), {1000 - 6})
+        say("two masters over TLS had %d and %d buckets; a slot moved, a master and the node were "
+            "killed, and every count is exact" % tuple(held))
 
     def refused(self, url, *args):
         began = time.monotonic()
