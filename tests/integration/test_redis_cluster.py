@@ -228,6 +228,9 @@ class RedisClusterTest(unittest.TestCase):
         theirs, others = self.keys(b"own", 40, owner=2), self.keys(b"other", 40, owner=1)
         with cluster.connect() as connection:
             connection.take_many([[key, 5, "tight"] for key in theirs + others])
+        for key in theirs[:5]:
+            with cluster.owner_node(key).control() as control:
+                control.call("key.assign", key, "loose")
         cluster.wait_written()
         cold = self.keys(b"cold", 40, owner=1)
         master = masters.servers[2]
@@ -249,7 +252,9 @@ class RedisClusterTest(unittest.TestCase):
 
         def stored():
             return sum(self.masters.call(2, "HEXISTS", self.bucket_key(key), key)
-                       for key in theirs) == len(theirs)
+                       for key in theirs) == len(theirs) and all(
+                self.masters.call(2, "HGET", self.bucket_key(key, "keys"), key) == b"loose"
+                for key in theirs[:5])
 
         wait_for("what it forgot is written again", stored)
         took_s = time.monotonic() - at
