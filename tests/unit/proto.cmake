@@ -8,7 +8,7 @@ foreach(name proto_reader proto_request)
     sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c
         LINK sluice_proto PkgConfig::MSGPACK)
 endforeach()
-foreach(name proto_map proto_plan proto_record proto_damage)
+foreach(name proto_map proto_plan proto_policies proto_record proto_damage)
     sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c LINK sluice_proto)
 endforeach()
 sluice_test(golden_records SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_golden_records.c

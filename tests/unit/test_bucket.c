@@ -225,6 +225,21 @@ static void test_convert_is_bounded(void **state) {
     assert_false(take(&slow, tat, 1, NOW).allowed);
 }
 
+static void test_idle_tokens_are_rounded_up_and_bounded(void **state) {
+    const struct limit third = {3, SECOND, 10}, fast = {TOKENS_MAX, MS, TOKENS_MAX};
+    const struct tat now = {.ns = NOW}, never = {0};
+    assert_int_equal(bucket_idle_tokens(&third, now, NOW), 0);
+    assert_int_equal(bucket_idle_tokens(&third, now, NOW - 1), 0);
+    assert_int_equal(bucket_idle_tokens(&third, now, NOW + 1), 1);
+    assert_int_equal(bucket_idle_tokens(&third, now, NOW + SECOND), 3);
+    assert_int_equal(bucket_idle_tokens(&third, now, NOW + SECOND + 1), 4);
+    /* The product does not fit 64 bits: first the quotient does, then that does not either. */
+    assert_int_equal(bucket_idle_tokens(&fast, now, NOW + 10 * SECOND), 10000 * TOKENS_MAX);
+    assert_int_equal(bucket_idle_tokens(&fast, now, NOW + 10 * SECOND + 1),
+                     10000 * TOKENS_MAX + TOKENS_MAX / MS + 1);
+    assert_int_equal(bucket_idle_tokens(&fast, never, UINT64_MAX), UINT64_MAX);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spends_the_burst_then_the_rate),
@@ -237,6 +252,7 @@ int main(void) {
         cmocka_unit_test(test_largest_limits_do_not_overflow),
         cmocka_unit_test(test_convert_keeps_the_tokens_spent),
         cmocka_unit_test(test_convert_is_bounded),
+        cmocka_unit_test(test_idle_tokens_are_rounded_up_and_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

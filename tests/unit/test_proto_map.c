@@ -227,6 +227,59 @@ static void test_cluster_view_comes_back(void **state) {
     }
 }
 
+static void test_a_node_has_the_slots_of_its_shards(void **state) {
+    struct map *map = &((struct workspace *)*state)->map;
+    map_make(map, 2, 2, 16);
+    assert_int_equal(map_slots_of_node(map, 0), 8);
+    assert_int_equal(map_slots_of_node(map, 1), 8);
+    map->owner[0] = UINT16_MAX; /* nobody's, and so not of the first node either */
+    map->owner[15] = UINT16_MAX;
+    assert_int_equal(map_slots_of_node(map, 0), 7);
+    assert_int_equal(map_slots_of_node(map, 1), 7);
+}
+
+static void test_ids_of_clusters(void **state) {
+    static const char *const bad[] = {"",
+                                      "0123456789abcde",
+                                      "0123456789abcdef0",
+                                      "0123456789abcdeF",
+                                      "0123456789abcde:",
+                                      "0123456789abcde/",
+                                      "0123456789abcde`",
+                                      "0123456789abcdeg"};
+    struct cluster_id id;
+    assert_int_equal(CLUSTER_ID_DIGITS, 16);
+    assert_true(cluster_id_set(&id, bytes_of_text("0123456789abcdef")));
+    assert_string_equal(id.text, "0123456789abcdef");
+    assert_true(cluster_id_set(&id, bytes_of_text("9999999999999999")));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(cluster_id_set(&id, bytes_of_text(bad[i])));
+        assert_string_equal(id.text, "");
+    }
+}
+
+static void test_maps_of_the_same_cluster(void **state) {
+    struct workspace *workspace = *state;
+    struct map *known = &workspace->map, *next = &workspace->copy;
+    struct fault fault = {0};
+    map_make(known, 1, 1, 16);
+    map_make(next, 1, 1, 16);
+    assert_int_equal(map_check_same(known, next, &fault), CODE_OK);
+    cluster_id_set(&known->cluster, bytes_of_text("0123456789abcdef"));
+    assert_int_equal(map_check_same(known, next, &fault), CODE_OK); /* it does not say */
+    cluster_id_set(&next->cluster, bytes_of_text("0123456789abcde0"));
+    assert_int_equal(map_check_same(known, next, &fault), CODE_BAD_REQUEST);
+    assert_string_equal(fault.text, "the map is of cluster 0123456789abcde0, this is cluster "
+                                    "0123456789abcdef");
+    next->epoch.number = 0; /* that is no map */
+    assert_int_equal(map_check_same(known, next, &fault), CODE_OK);
+    assert_int_equal(map_check_same(next, known, &fault), CODE_OK);
+    next->epoch.number = 4;
+    next->cluster = known->cluster;
+    next->slot_count = 32;
+    assert_int_equal(map_check_same(known, next, &fault), CODE_BAD_REQUEST);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spread_is_even),
@@ -236,6 +289,9 @@ int main(void) {
         cmocka_unit_test(test_what_does_not_fit_is_refused),
         cmocka_unit_test(test_damaged_maps_are_refused_or_whole),
         cmocka_unit_test(test_cluster_view_comes_back),
+        cmocka_unit_test(test_a_node_has_the_slots_of_its_shards),
+        cmocka_unit_test(test_ids_of_clusters),
+        cmocka_unit_test(test_maps_of_the_same_cluster),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
