@@ -37,7 +37,7 @@ struct mark *marks_place(const struct marks *marks, uint64_t hash, uint32_t now_
         if (set[i].ref == 0) {
             return &set[i];
         }
-        if (set[i].queued || set[i].writing) {
+        if (set[i].writing) {
             continue;
         }
         /* Differences are right also when 32 bits have wrapped. */

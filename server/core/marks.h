@@ -37,9 +37,7 @@ struct mark {
     uint32_t written_ms;
     uint8_t steps; /* the reservation: 0 none, n 2^(n-1) tokens */
     bool ahead;    /* the record in the store may be ahead of the bucket */
-    bool mixed;    /* a take that was not held came while others were */
     bool writing;  /* its record is under way */
-    bool queued;   /* the bucket stands in its slot's list of marks */
 };
 
 struct marks {
@@ -56,8 +54,8 @@ void marks_fini(struct marks *marks, struct memory *memory);
 struct mark *marks_find(const struct marks *marks, uint64_t hash, uint32_t ref);
 
 /* The entry to be used for a new bucket of that hash: a free one, or the one of its set that has
- * been unused longest (its ref is not 0 then, and the caller drops it first). NULL: takes wait for
- * the records of all of the set. */
+ * been unused longest (its ref is not 0 then, and the caller drops it first). NULL: the records of
+ * all of the set are being written. */
 struct mark *marks_place(const struct marks *marks, uint64_t hash, uint32_t now_ms);
 
 void marks_set_ahead(struct marks *marks, struct mark *mark, bool ahead);

@@ -13,7 +13,8 @@
 /* Bits of a resident's state. */
 #define RESIDENT_DIRTY 1u       /* changed since its last write was emitted */
 #define RESIDENT_WRITING 2u     /* in the slot's outstanding write */
-#define RESIDENT_REMOVING 4u    /* and that write deletes its record */
+#define RESIDENT_REMOVING 4u    /* being written: and that deletes its record */
+#define RESIDENT_URGENT 4u      /* not being written: it stands in the slot's list of marks */
 #define RESIDENT_STORED 8u      /* the store has, or may have, a record of it */
 #define RESIDENT_UNREADABLE 16u /* that record could not be read; nothing is known */
 #define RESIDENT_FLAGS 31u
@@ -29,10 +30,11 @@ struct resident {
         uint32_t written_ms; /* in none: its record is older than that (cluster time, cut to 32
                                 bits) */
     };
-    uint16_t term : 13;    /* TERM_NONE: none (unreadable) */
+    uint16_t term : 12;    /* TERM_NONE: none (unreadable) */
     uint16_t has_mark : 1; /* struct marks has an entry of it */
     uint16_t newer : 1;    /* unreadable, for a later version wrote it: it stays as it is */
     uint16_t used : 1;     /* asked for since the sweep last made room */
+    uint16_t mixed : 1; /* a take that was not held changed it, and that is not acknowledged yet */
     uint8_t key_size_less_one;
     uint8_t state;
     struct tat tats[]; /* then the key's bytes */

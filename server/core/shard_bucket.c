@@ -110,6 +110,7 @@ uint32_t bucket_add(struct shard *shard, struct shard_slot *slot, uint64_t hash,
     }
     struct resident *resident = resident_at(&shard->arena, ref);
     resident->has_mark = 0;
+    resident->mixed = 0;
     resident->used = 0; /* one that comes back for a single take goes before those in use */
     resident->written_ms = slot->gained_ms;
     resident_fill(resident, key, term, limit_count, tats, flags);
@@ -123,6 +124,8 @@ uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32
     struct bytes key = resident_key(resident);
     uint8_t flags = resident->state & RESIDENT_FLAGS;
     uint16_t term_before = resident->term;
+    /* A take that is held may be of this bucket, which counts in other tokens from now on. */
+    bool mixed = resident->mixed || resident->has_mark || shard->held_used > 0;
     uint32_t moved = ref;
     if (resident_size(limit_count, key.size) > arena_size(&shard->arena, ref)) {
         moved = arena_get(&shard->arena, resident_size(limit_count, key.size));
@@ -131,6 +134,7 @@ uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32
         }
         resident_at(&shard->arena, moved)->has_mark = 0;
         resident_at(&shard->arena, moved)->used = 1;
+        resident_at(&shard->arena, moved)->mixed = mixed;
         resident_fill(resident_at(&shard->arena, moved), key, term, limit_count, tats,
                       flags & (RESIDENT_STORED | RESIDENT_UNREADABLE));
         admin_bucket_moved(shard, ref, moved);
@@ -144,6 +148,7 @@ uint32_t bucket_rewrite(struct shard *shard, uint32_t ref, uint16_t term, uint32
         }
     } else {
         resident_fill(resident, key, term, limit_count, tats, flags);
+        resident->mixed = mixed;
         mark_moved(shard, ref, ref);
     }
     if (term_before != TERM_NONE) {
@@ -219,10 +224,10 @@ void bucket_mark_urgent(struct shard *shard, struct shard_slot *slot, uint32_t r
             resident->next = slot->marks;
             slot->marks = ref;
             shard->counters.buckets_dirty++;
-            mark_queued(shard, ref, true);
+            resident->state |= RESIDENT_URGENT;
         } /* else it joins the list when the write is answered */
         resident->state |= RESIDENT_DIRTY;
-    } else if ((resident->state & RESIDENT_WRITING) == 0 && !mark_is_queued(shard, ref)) {
+    } else if ((resident->state & (RESIDENT_WRITING | RESIDENT_URGENT)) == 0) {
         slot->overdue = true; /* it stands in another list, which goes out as a whole */
     }
     if (slot->op_id == 0) {

@@ -30,18 +30,6 @@ static struct shard_slot *slot_of(const struct shard *shard, uint64_t hash) {
     return &shard->slots[slot_of_hash(hash, shard->options.slot_count).index];
 }
 
-void mark_queued(struct shard *shard, uint32_t ref, bool queued) {
-    struct mark *mark = mark_of(shard, ref);
-    if (mark != NULL) {
-        mark->queued = queued;
-    }
-}
-
-bool mark_is_queued(const struct shard *shard, uint32_t ref) {
-    const struct mark *mark = mark_of(shard, ref);
-    return mark != NULL && mark->queued;
-}
-
 /* --- within the lead ----------------------------------------------------------------------- */
 
 /* Tokens by which a take of that cost brings the bucket nearer to its mark: the cost, and what was
@@ -103,7 +91,8 @@ bool mark_let_go(struct shard *shard, uint32_t ref) {
     return !ahead;
 }
 
-static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref) {
+static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref,
+                             uint32_t written_ms) {
     struct mark *mark = marks_place(&shard->marks, hash, shard_now_ms(shard));
     if (mark == NULL) {
         return NULL;
@@ -111,11 +100,25 @@ static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref) {
     if (mark->ref != 0) {
         mark_evict(shard, mark);
     }
-    /* As if written long ago: the first record has no reservation. */
-    *mark = (struct mark){
-        .hash = hash, .ref = ref, .written_ms = shard_now_ms(shard) - SHARD_RESERVE_SLOW_MS - 1};
+    *mark = (struct mark){.hash = hash, .ref = ref, .written_ms = written_ms};
     resident_at(&shard->arena, ref)->has_mark = 1;
     return mark;
+}
+
+/* A bucket that is seen for the first time in a while has nothing to be remembered but that its
+ * record is due, which it knows itself: keys that are cold come and go without an entry, for which
+ * those that are in use would have to make room. */
+static struct mark *mark_if_warm(struct shard *shard, uint64_t hash, uint32_t ref) {
+    const struct resident *resident = resident_at(&shard->arena, ref);
+    uint32_t now_ms = shard_now_ms(shard), written_ms = now_ms;
+    if ((resident->state & (RESIDENT_DIRTY | RESIDENT_WRITING)) == 0) {
+        if ((resident->state & RESIDENT_STORED) == 0 ||
+            now_ms - resident->written_ms > SHARD_RESERVE_SLOW_MS) {
+            return NULL;
+        }
+        written_ms = resident->written_ms;
+    }
+    return mark_add(shard, hash, ref, written_ms);
 }
 
 /* --- reservations -------------------------------------------------------------------------- */
@@ -152,7 +155,7 @@ void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uin
     struct mark *mark = covered->mark;
     if (mark == NULL && wanted->strict) {
         mark = mark_of(shard, ref); /* it may have got other terms */
-        mark = mark != NULL ? mark : mark_add(shard, hash, ref);
+        mark = mark != NULL ? mark : mark_if_warm(shard, hash, ref);
     }
     if (mark == NULL) {
         (wanted->strict ? bucket_mark_urgent : bucket_mark_dirty)(shard, slot, ref);
@@ -167,7 +170,7 @@ void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uin
         if (wanted->strict) {
             bucket_mark_urgent(shard, slot, ref);
         } else {
-            mark->mixed = true;
+            resident_at(&shard->arena, ref)->mixed = 1;
             bucket_mark_dirty(shard, slot, ref);
         }
         return;
@@ -188,7 +191,6 @@ uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32
         return 0;
     }
     const struct term *term = term_set_at(&shard->terms, resident_at(&shard->arena, ref)->term);
-    mark->queued = false;
     mark->writing = true;
     if (removing || !slot_decides(slot) || shard->stopping || term->kind == TERM_UNKNOWN) {
         mark->lead_tokens = 0;
@@ -204,14 +206,13 @@ uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32
     return reserved;
 }
 
-void mark_stored(struct shard *shard, const struct shard_slot *slot, uint32_t ref, bool ok) {
+void mark_stored(struct shard *shard, uint32_t ref, bool ok) {
     struct mark *mark = mark_of(shard, ref);
     if (mark == NULL) {
         return;
     }
     if (ok) {
         mark->lead_tokens = mark->pending_tokens;
-        mark->mixed = mark->mixed && slot->waiting.first != 0;
     } else {
         marks_set_ahead(&shard->marks, mark, true); /* nobody knows */
     }
@@ -225,13 +226,11 @@ void mark_moved(struct shard *shard, uint32_t from, uint32_t to) {
         return;
     }
     mark->ref = to;
-    mark->mixed = true;
     mark->writing = mark->writing && to == from;
     mark->lead_tokens = 0;
     mark->pending_tokens = 0;
     marks_set_ahead(&shard->marks, mark, true);
     if (to != from) {
-        mark->queued = false;
         resident_at(&shard->arena, from)->has_mark = 0;
         resident_at(&shard->arena, to)->has_mark = 1;
     }
@@ -344,8 +343,7 @@ void held_grant(struct shard *shard, struct shard_slot *slot) {
  * counted twice, and under other terms a token is another. */
 static void give_back(struct shard *shard, struct shard_slot *slot, const struct held *held) {
     struct resident *resident = resident_at(&shard->arena, held->ref);
-    const struct mark *mark = mark_of(shard, held->ref);
-    if (mark == NULL || mark->mixed || resident->term != held->term) {
+    if (resident->mixed || resident->term != held->term) {
         return;
     }
     const struct term *term = term_set_at(&shard->terms, held->term);

@@ -64,7 +64,7 @@ static bool nothing_to_write(struct shard *shard, struct shard_slot *slot, uint3
         !bucket_resident_full(shard, resident)) {
         return false;
     }
-    resident->state &= (uint8_t)~RESIDENT_DIRTY;
+    resident->state &= (uint8_t) ~(RESIDENT_DIRTY | RESIDENT_URGENT);
     shard->counters.buckets_dirty--;
     bucket_remove(shard, slot, ref);
     return true;
@@ -76,7 +76,7 @@ static void chunk_add(struct shard *shard, struct shard_slot *slot, uint32_t ref
     }
     struct resident *resident = resident_at(&shard->arena, ref);
     bool full = bucket_resident_full(shard, resident);
-    resident->state &= (uint8_t)~RESIDENT_DIRTY;
+    resident->state &= (uint8_t) ~(RESIDENT_DIRTY | RESIDENT_URGENT);
     entry_fill(shard, slot, ref, full);
     resident->state |= RESIDENT_WRITING | RESIDENT_STORED | (full ? RESIDENT_REMOVING : 0);
     resident->next = slot->writing;
@@ -155,17 +155,19 @@ static void written(struct shard *shard, struct shard_slot *slot, uint32_t ref, 
         return;
     }
     resident->state &= (uint8_t) ~(RESIDENT_WRITING | RESIDENT_REMOVING);
-    mark_stored(shard, slot, ref, ok);
+    mark_stored(shard, ref, ok);
+    if (ok && slot->waiting.first == 0) {
+        resident->mixed = 0;
+    }
     if (ok && removing) {
         resident->state &= (uint8_t)~RESIDENT_STORED;
     }
     if (!ok || (resident->state & RESIDENT_DIRTY) != 0) {
         bool urgent = ok && slot->waiting.first != 0;
         uint32_t *list = urgent ? &slot->marks : &slot->dirty;
-        resident->state |= RESIDENT_DIRTY;
+        resident->state |= RESIDENT_DIRTY | (urgent ? RESIDENT_URGENT : 0);
         resident->next = *list;
         *list = ref;
-        mark_queued(shard, ref, urgent);
         return;
     }
     shard->counters.buckets_dirty--;
@@ -183,9 +185,7 @@ void snapshot_failed(struct shard *shard, struct shard_slot *slot) {
         slot->marks = resident->next;
         resident->next = slot->dirty;
         slot->dirty = ref;
-        if (!resident_is_ghost(resident)) {
-            mark_queued(shard, ref, false);
-        }
+        resident->state &= (uint8_t)~RESIDENT_URGENT;
     }
     if (slot->state != SLOT_RELEASING) {
         slot_later(shard, slot);

@@ -333,11 +333,7 @@ void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uin
 /* Tokens that the bucket's record is to be ahead, now that it is being written. */
 uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32_t ref,
                       bool removing);
-void mark_stored(struct shard *shard, const struct shard_slot *slot, uint32_t ref, bool ok);
-
-/* Whether it stands in its slot's list of marks. */
-void mark_queued(struct shard *shard, uint32_t ref, bool queued);
-bool mark_is_queued(const struct shard *shard, uint32_t ref);
+void mark_stored(struct shard *shard, uint32_t ref, bool ok);
 
 /* The bucket got other terms, or another place, or is no more. */
 void mark_moved(struct shard *shard, uint32_t from, uint32_t to);

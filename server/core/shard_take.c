@@ -126,6 +126,9 @@ static enum reason take_decide(struct shard *shard, const struct subject *subjec
     }
     reason = bucket_commit(shard, slot, hash, item->take.key, &ref, &wanted, change.after);
     if (reason == REASON_NONE) {
+        if (item->verb == VERB_TAKE && shard->held_used > 0) {
+            resident_at(&shard->arena, ref)->mixed = 1;
+        }
         bucket_mark_dirty(shard, slot, ref);
     }
     return reason;

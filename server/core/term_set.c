@@ -10,7 +10,7 @@ static uint32_t index_size(const struct term_set *set) {
 }
 
 bool term_set_init(struct term_set *set, const struct memory *memory, uint32_t capacity) {
-    assert(capacity < TERM_NONE && (capacity & (capacity - 1)) == 0);
+    assert(capacity <= TERM_NONE + 1 && (capacity & (capacity - 1)) == 0);
     *set = (struct term_set){.memory = *memory, .capacity = capacity};
     set->terms = memory->get(memory->ctx, capacity * sizeof set->terms[0]);
     set->index = memory->get(memory->ctx, index_size(set) * sizeof set->index[0]);
@@ -19,7 +19,7 @@ bool term_set_init(struct term_set *set, const struct memory *memory, uint32_t c
         return false;
     }
     for (uint32_t i = 0; i < capacity; i++) {
-        set->terms[i].next_free = i + 1 < capacity ? (uint16_t)(i + 1) : TERM_NONE;
+        set->terms[i].next_free = (uint16_t)(i + 1); /* the last one is never come to */
     }
     return true;
 }
@@ -58,6 +58,10 @@ static uint32_t locate(const struct term_set *set, const struct term *term) {
     return at;
 }
 
+static uint32_t capacity_named(const struct term_set *set) {
+    return set->capacity < TERM_NONE ? set->capacity : TERM_NONE;
+}
+
 static uint16_t intern(struct term_set *set, const struct term *wanted) {
     uint32_t at = locate(set, wanted);
     if (set->index[at] != 0) {
@@ -66,7 +70,8 @@ static uint16_t intern(struct term_set *set, const struct term *wanted) {
         return found;
     }
     bool is_inline = wanted->kind == TERM_INLINE;
-    if (set->count == set->capacity || (is_inline && set->inline_count == set->capacity / 2)) {
+    if (set->count == capacity_named(set) ||
+        (is_inline && set->inline_count == set->capacity / 2)) {
         return TERM_NONE;
     }
     uint16_t added = set->free;

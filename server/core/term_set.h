@@ -13,8 +13,8 @@
 #include "proto/plan.h"
 #include "server/core/memory.h"
 
-/* The largest number that 13 bits hold: a resident has no more for it. */
-#define TERM_NONE 0x1fffu
+/* The largest number that 12 bits hold: a resident has no more for it. */
+#define TERM_NONE 0xfffu
 
 enum term_kind {
     TERM_FREE,
@@ -46,8 +46,8 @@ struct term_set {
     uint16_t free;
 };
 
-/* Capacity is a power of two below TERM_NONE. Inline limits, which callers make up, may have half
- * of it: they must not crowd out the operator's plans. False: no memory. */
+/* Capacity is a power of two, of which TERM_NONE can be named at most. Inline limits, which callers
+ * make up, may have half of it: they must not crowd out the operator's plans. False: no memory. */
 bool term_set_init(struct term_set *set, const struct memory *memory, uint32_t capacity);
 void term_set_fini(struct term_set *set);
 
