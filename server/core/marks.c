@@ -31,7 +31,12 @@ struct mark *marks_find(const struct marks *marks, uint64_t hash, uint32_t ref) 
     return NULL;
 }
 
-struct mark *marks_place(const struct marks *marks, uint64_t hash, uint32_t now_ms) {
+void marks_prefetch(const struct marks *marks, uint64_t hash) {
+    __builtin_prefetch(set_of(marks, hash));
+}
+
+struct mark *marks_place(const struct marks *marks, uint64_t hash, uint32_t now_ms,
+                         uint32_t idle_ms) {
     struct mark *set = set_of(marks, hash), *place = NULL;
     for (uint32_t i = 0; i < MARKS_WAYS; i++) {
         if (set[i].ref == 0) {
@@ -41,8 +46,8 @@ struct mark *marks_place(const struct marks *marks, uint64_t hash, uint32_t now_
             continue;
         }
         /* Differences are right also when 32 bits have wrapped. */
-        if (place == NULL ||
-            (uint32_t)(now_ms - set[i].used_ms) > (uint32_t)(now_ms - place->used_ms)) {
+        uint32_t unused_ms = now_ms - set[i].used_ms;
+        if (unused_ms >= idle_ms && (place == NULL || unused_ms > now_ms - place->used_ms)) {
             place = &set[i];
         }
     }

@@ -9,8 +9,8 @@
  * waits. So an entry may be dropped at any time, as long as the bucket's exact state is written
  * afterwards if its record was ahead.
  *
- * A set-associative table of fixed size; the oldest entry of a set makes room. Used on the shard's
- * thread only.
+ * A set-associative table of fixed size; the oldest entry of a set makes room for a bucket that is
+ * used more often. Used on the shard's thread only.
  */
 #ifndef SLUICE_SERVER_CORE_MARKS_H
 #define SLUICE_SERVER_CORE_MARKS_H
@@ -53,10 +53,14 @@ void marks_fini(struct marks *marks, struct memory *memory);
 /* The bucket's entry, or NULL. */
 struct mark *marks_find(const struct marks *marks, uint64_t hash, uint32_t ref);
 
-/* The entry to be used for a new bucket of that hash: a free one, or the one of its set that has
- * been unused longest (its ref is not 0 then, and the caller drops it first). NULL: the records of
- * all of the set are being written. */
-struct mark *marks_place(const struct marks *marks, uint64_t hash, uint32_t now_ms);
+/* Soon to be looked for. */
+void marks_prefetch(const struct marks *marks, uint64_t hash);
+
+/* The entry to be used for a bucket of that hash, which was used idle_ms ago: a free one, or the
+ * one of its set that has been unused longest, and not less than that (its ref is not 0 then, and
+ * the caller drops it first). NULL: the others are in use more often, or being written. */
+struct mark *marks_place(const struct marks *marks, uint64_t hash, uint32_t now_ms,
+                         uint32_t idle_ms);
 
 void marks_set_ahead(struct marks *marks, struct mark *mark, bool ahead);
 void marks_drop(struct marks *marks, struct mark *mark);

@@ -93,7 +93,8 @@ bool mark_let_go(struct shard *shard, uint32_t ref) {
 
 static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref,
                              uint32_t written_ms) {
-    struct mark *mark = marks_place(&shard->marks, hash, shard_now_ms(shard));
+    uint32_t now_ms = shard_now_ms(shard);
+    struct mark *mark = marks_place(&shard->marks, hash, now_ms, now_ms - written_ms);
     if (mark == NULL) {
         return NULL;
     }
@@ -307,6 +308,13 @@ void held_add(struct shard *shard, struct shard_slot *slot, enum cover cover,
 }
 
 void held_gate(struct shard *shard, struct shard_slot *slot) {
+    assert(slot->gated.first == 0);
+    if (slot->marks == 0 && slot->draining == 0 && !slot->overdue) {
+        /* All that takes wait for is in the write: their buckets stood in these lists. */
+        slot->gated = slot->waiting;
+        slot->waiting = (struct held_list){0};
+        return;
+    }
     uint32_t at = slot->waiting.first;
     slot->waiting = (struct held_list){0};
     while (at != 0) {
@@ -334,6 +342,7 @@ void held_grant(struct shard *shard, struct shard_slot *slot) {
     slot->gated = (struct held_list){0};
     while (at != 0) {
         uint32_t next = shard->held_pool[at].next;
+        __builtin_prefetch(&shard->held_pool[next]);
         release(shard, at, REASON_NONE);
         at = next;
     }

@@ -377,10 +377,24 @@ void slot_stored(struct shard *shard, const struct shard_event *event) {
     }
 }
 
+/* What the answer to its write looks at first. */
+static void slot_prefetch(const struct shard *shard, const struct shard_slot *slot) {
+    if (slot->writing != 0) {
+        __builtin_prefetch(resident_at(&shard->arena, slot->writing));
+    }
+    __builtin_prefetch(&shard->held_pool[slot->gated.first]);
+}
+
 void slots_written(struct shard *shard, const struct shard_written writes[], uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         assert(writes[i].slot.index < shard->options.slot_count);
         struct shard_slot *slot = &shard->slots[writes[i].slot.index];
+        if (i + 2 < count) {
+            __builtin_prefetch(&shard->slots[writes[i + 2].slot.index]);
+        }
+        if (i + 1 < count) {
+            slot_prefetch(shard, &shard->slots[writes[i + 1].slot.index]);
+        }
         if (writes[i].status == SHARD_STORED_OK) {
             slot->heard_ms = shard_now_ms(shard);
         }

@@ -213,6 +213,9 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
     }
     while (ref != 0) {
         uint32_t next = resident_at(&shard->arena, ref)->next;
+        if (next != 0) {
+            __builtin_prefetch(resident_at(&shard->arena, next));
+        }
         written(shard, slot, ref, ok);
         ref = next;
     }

@@ -178,6 +178,13 @@ void takes_decide(struct shard *shard, const struct shard_item *items, uint32_t 
             }
         }
         for (uint32_t i = 0; i < group; i++) {
+            const struct subject *subject = &subjects[i];
+            if (subject->candidate.ref != 0 &&
+                resident_at(&shard->arena, subject->candidate.ref)->has_mark) {
+                marks_prefetch(&shard->marks, subject->hash);
+            }
+        }
+        for (uint32_t i = 0; i < group; i++) {
             subjects[i].known = slot_complete(subjects[i].slot);
             bool held = take_one(shard, &subjects[i], &items[base + i], &shard->results[base + i]);
             shard->held[base + i] = held;

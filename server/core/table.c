@@ -237,10 +237,13 @@ void table_replace(struct table *table, uint32_t tag, uint32_t ref, uint32_t rep
     table->changes++;
 }
 
+/* Entries lie side by side, and what they name anywhere: so many of these are fetched ahead. */
+#define SCAN_AHEAD 8
+
 /* Visits the entries with from <= tag < to. An erased position is looked at again, for what moved
  * back into it. Returns the positions looked at. */
-static uint32_t ring_scan(struct table *table, struct ring ring, uint64_t from, uint64_t to,
-                          table_visit_fn *visit, void *ctx) {
+static uint32_t ring_scan(struct table *table, const struct arena *arena, struct ring ring,
+                          uint64_t from, uint64_t to, table_visit_fn *visit, void *ctx) {
     if (ring.part->entries == NULL) {
         return 0;
     }
@@ -251,6 +254,9 @@ static uint32_t ring_scan(struct table *table, struct ring ring, uint64_t from, 
     uint32_t looked = 0;
     while (looked < ring_size && (looked < stretch || entries[at].ref != 0)) {
         struct table_entry *entry = &entries[at];
+        if (at + SCAN_AHEAD < part_size(ring.part) && entry[SCAN_AHEAD].ref != 0) {
+            __builtin_prefetch(arena_at(arena, entry[SCAN_AHEAD].ref));
+        }
         bool within = entry->ref != 0 && entry->tag >= from && entry->tag < to;
         if (within && !visit(ctx, &entry->ref)) {
             ring_erase(ring, at);
@@ -278,8 +284,8 @@ uint32_t table_scan(struct table *table, struct arena *arena, uint64_t *cursor, 
     if (to > TAG_SPACE) {
         to = TAG_SPACE;
     }
-    uint32_t looked = ring_scan(table, ring_now(table), from, to, visit, ctx);
-    looked += ring_scan(table, ring_old(table), from, to, visit, ctx);
+    uint32_t looked = ring_scan(table, arena, ring_now(table), from, to, visit, ctx);
+    looked += ring_scan(table, arena, ring_old(table), from, to, visit, ctx);
     *cursor = to == TAG_SPACE ? 0 : to;
     return looked;
 }

@@ -6,6 +6,10 @@
 /* Requests with held results, and those of one turn that have an id while they are decided. */
 #define IDS_MAX (SHARD_HELD_MAX + TAKES_PER_REQUEST_MAX)
 
+/* Bytes of a cell, which each id has one of: a request of one take fits, so that keeping it back
+ * gets no memory and the next one finds the cell warm. Larger ones get a piece of their own. */
+#define CELL_BYTES 256u
+
 struct kept {
     struct held_request request;
     uint32_t waiting; /* releases that are still to come */
@@ -18,7 +22,8 @@ struct kept {
 
 struct held_replies {
     uint64_t bytes;
-    struct kept *last; /* given out as ready: freed at the next call */
+    struct kept *last; /* given out as ready, with a piece of its own: freed at the next call */
+    uint8_t *cells;    /* of IDS_MAX; of which only what is used takes memory */
     uint32_t free_count;
     uint32_t free_ids[IDS_MAX];
     struct kept *kept[IDS_MAX];
@@ -27,7 +32,8 @@ struct held_replies {
 
 struct held_replies *held_replies_create(void) {
     struct held_replies *replies = calloc(1, sizeof *replies);
-    if (replies == NULL) {
+    if (replies == NULL || (replies->cells = calloc(IDS_MAX, CELL_BYTES)) == NULL) {
+        free(replies);
         return NULL;
     }
     while (replies->free_count < IDS_MAX) {
@@ -35,6 +41,15 @@ struct held_replies *held_replies_create(void) {
         replies->free_count++;
     }
     return replies;
+}
+
+/* Aligned as malloc's: a cell's size is a power of two. */
+static struct kept *cell_of(const struct held_replies *replies, uint32_t id) {
+    return (struct kept *)(replies->cells + (size_t)id * CELL_BYTES);
+}
+
+static bool in_cell(size_t size) {
+    return size <= CELL_BYTES;
 }
 
 static void last_free(struct held_replies *replies) {
@@ -48,8 +63,11 @@ void held_replies_destroy(struct held_replies *replies) {
     }
     last_free(replies);
     for (uint32_t i = 0; i < IDS_MAX; i++) {
-        free(replies->kept[i]);
+        if (replies->kept[i] != cell_of(replies, i)) {
+            free(replies->kept[i]);
+        }
     }
+    free(replies->cells);
     free(replies);
 }
 
@@ -79,7 +97,7 @@ bool held_replies_keep(struct held_replies *replies, uint32_t id,
                        const struct held_request *request, struct bytes reply,
                        const struct slot slots[]) {
     size_t size = kept_size(request, reply.size);
-    struct kept *kept = malloc(size);
+    struct kept *kept = in_cell(size) ? cell_of(replies, id) : malloc(size);
     if (kept == NULL) {
         replies->unanswered[id] = request->held_count;
         return false;
@@ -127,6 +145,13 @@ static void change_note(struct kept *kept, uint16_t item, const struct shard_rel
     }
 }
 
+void held_replies_prefetch(const struct held_replies *replies, uint64_t token) {
+    const struct kept *cell = cell_of(replies, (uint32_t)(token >> 16));
+    __builtin_prefetch(cell);
+    __builtin_prefetch((const uint8_t *)cell + 64);
+    __builtin_prefetch((const uint8_t *)cell + 128);
+}
+
 bool held_replies_release(struct held_replies *replies, const struct shard_release *release,
                           struct held_ready *ready) {
     uint32_t id = (uint32_t)(release->token >> 16);
@@ -155,9 +180,10 @@ bool held_replies_release(struct held_replies *replies, const struct shard_relea
     if (kept->waiting > 0) {
         return false;
     }
+    size_t size = kept_size(&kept->request, kept->reply_bytes);
     replies->kept[id] = NULL;
-    replies->bytes -= kept_size(&kept->request, kept->reply_bytes);
-    replies->last = kept;
+    replies->bytes -= size;
+    replies->last = in_cell(size) ? NULL : kept;
     held_replies_give_back(replies, id);
     *ready = (struct held_ready){.request = kept->request,
                                  .reply = bytes_of(kept->reply, kept->reply_bytes),

@@ -63,6 +63,9 @@ struct held_ready {
     uint32_t change_count;
 };
 
+/* A release of that token is soon to be taken in. */
+void held_replies_prefetch(const struct held_replies *replies, uint64_t token);
+
 /* Takes a release in. True if it was the last one of its request. */
 bool held_replies_release(struct held_replies *replies, const struct shard_release *release,
                           struct held_ready *ready);

@@ -210,10 +210,16 @@ static void changes_send(struct shard_loop *loop, struct held_ready *ready) {
     reply_send(loop, &request->caller, &writer);
 }
 
+/* Releases come by slot, so what was kept for them lies anywhere: so many are fetched ahead. */
+#define RELEASES_AHEAD 8
+
 void shard_requests_release(struct shard_loop *loop, const struct shard_release *releases,
                             uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         struct held_ready ready;
+        if (i + RELEASES_AHEAD < count) {
+            held_replies_prefetch(loop->held, releases[i + RELEASES_AHEAD].token);
+        }
         if (!held_replies_release(loop->held, &releases[i], &ready)) {
             continue;
         }

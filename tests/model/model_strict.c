@@ -48,6 +48,7 @@ static struct caller callers[TOKENS_MAX_HELD];
 static uint32_t caller_next;
 static uint64_t counted_grants, counted_held, counted_failed, counted_crashes, counted_refused;
 static uint64_t counted_asked, counted_hibernations;
+static uint64_t failed_seen; /* writes that had failed when the weather was fair last */
 
 enum { PLANT_EARLY_ANSWER, PLANT_LOST_WRITE, PLANT_LATE_WRITE, PLANT_CRASH_AT_STOP };
 static const char *const plants[] = {"early-answer", "lost-write", "late-write", "crash-at-stop",
@@ -254,6 +255,7 @@ static void weather_turns_fair(void) {
         keys[i].doubtful = 0;
     }
     records_check();
+    failed_seen = counters->writes_failed;
 }
 
 static void shard_crashes(void) {
@@ -265,11 +267,13 @@ static void shard_crashes(void) {
     counted_crashes++;
     counted_hibernations += shard_counters(fixture.shard)->hibernations;
     fixture_crash(&fixture);
+    failed_seen = 0;
 }
 
 static void stop_and_start(void) {
     weather_turns_fair();
     takes_happen();
+    failed_seen = 0;
     if (plant == PLANT_CRASH_AT_STOP) {
         fixture_crash(&fixture);
         return;
@@ -285,11 +289,13 @@ static void newer_owner_comes(void) {
     fixture.fences[model_below(SLOTS)] += 1000;
 }
 
-/* A slot given away while the store fails loses what it could not write, as in a crash. */
+/* A slot given away while the store fails, or before what has failed is written again, loses what
+ * it could not write, as in a crash. */
 static void ownership_changes(void) {
     struct slot slot = {.index = (uint16_t)model_below(SLOTS)};
     bool has = (fixture.owned[slot.index / 8] >> (slot.index % 8) & 1) != 0;
-    bool calm = !fixture.hold && fixture.store_up && fixture.answer == SHARD_STORED_OK;
+    bool calm = !fixture.hold && fixture.store_up && fixture.answer == SHARD_STORED_OK &&
+                shard_counters(fixture.shard)->writes_failed == failed_seen;
     if (has && !calm) {
         memory_goes();
     }
