@@ -19,7 +19,7 @@ void snapshot_hurry(struct shard *shard, struct shard_slot *slot) {
         return;
     }
     slot->overdue = slot->dirty != 0 || slot->writing != 0;
-    if (slot->op_id == 0 && (slot->dirty != 0 || slot->draining != 0)) {
+    if (slot->op_id == 0 && (slot->marks != 0 || slot->dirty != 0 || slot->draining != 0)) {
         slot_ready(shard, slot);
     }
 }

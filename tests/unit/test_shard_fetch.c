@@ -187,6 +187,26 @@ static void test_given_away_while_it_is_read(void **state) {
     assert_int_equal(fixture_verb(&fixture, VERB_PEEK, "key-59", 0, NULL).remaining_tokens, 11);
 }
 
+/* A page has failed, and the next is asked for in a while: a take that waits for its mark does not
+ * keep the slot from being given away meanwhile. */
+static void test_given_away_between_two_pages(void **state) {
+    ask("key-59", 4, "strict");
+    answer_newest(SHARD_STORED_OK);
+    assert_int_equal(told.held, 1);
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    fixture_own(&fixture, fixture_slot(&fixture, "a"), false);
+    fixture.hold = false;
+    fixture_answer_all(&fixture);
+    fixture_pass(&fixture, SECOND);
+    assert_int_equal(told.granted, 1);
+    assert_int_equal(counters()->buckets, 0);
+    assert_int_equal(counters()->held, 0);
+    fixture_own_all(&fixture);
+    fixture_answer_all(&fixture);
+    assert_int_equal(counters()->slots_serving, 1);
+    assert_int_equal(fixture_verb(&fixture, VERB_PEEK, "key-59", 0, "strict").remaining_tokens, 11);
+}
+
 static void test_stopped_while_it_is_read(void **state) {
     ask("key-59", 4, NULL);
     answer_newest(SHARD_STORED_OK);
@@ -276,6 +296,7 @@ int main(void) {
         TEST(test_an_answer_that_does_not_come),
         TEST(test_the_slot_goes_before_the_answer),
         TEST(test_given_away_while_it_is_read),
+        TEST(test_given_away_between_two_pages),
         TEST(test_stopped_while_it_is_read),
         TEST(test_sealed_while_it_is_read),
         TEST(test_keys_on_demand_are_bounded),
