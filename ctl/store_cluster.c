@@ -68,16 +68,25 @@ static void on_nodes(void *ctx, redisReply *reply) {
     }
 }
 
+static struct reader value_reader(const struct stored_value *value) {
+    return reader_of(bytes_of(value->data, value->size));
+}
+
+/* What is not stored is as it was made: there is nothing to read. */
 static bool decode(struct store *store, struct store_cluster *cluster) {
     struct fault fault;
-    struct reader reader = reader_of(bytes_of(cluster->map_value.data, cluster->map_value.size));
-    if (cluster->map_value.number > 0 && map_read(&reader, &cluster->map, &fault) != CODE_OK) {
-        return store_fail(store, "the stored map cannot be read: %s", fault.text);
+    struct reader reader;
+    if (cluster->map_value.number > 0) {
+        reader = value_reader(&cluster->map_value);
+        if (map_read(&reader, &cluster->map, &fault) != CODE_OK) {
+            return store_fail(store, "the stored map cannot be read: %s", fault.text);
+        }
     }
-    reader = reader_of(bytes_of(cluster->plans_value.data, cluster->plans_value.size));
-    if (cluster->plans_value.number > 0 &&
-        plan_set_read(&reader, &cluster->plans, &fault) != CODE_OK) {
-        return store_fail(store, "the stored plans cannot be read: %s", fault.text);
+    if (cluster->plans_value.number > 0) {
+        reader = value_reader(&cluster->plans_value);
+        if (plan_set_read(&reader, &cluster->plans, &fault) != CODE_OK) {
+            return store_fail(store, "the stored plans cannot be read: %s", fault.text);
+        }
     }
     return true;
 }
