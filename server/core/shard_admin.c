@@ -246,8 +246,11 @@ void admin_assign_stored(struct shard *shard, uint32_t op_id, enum shard_stored_
     }
 }
 
+_Static_assert(SHARD_ADMIN_PENDING_MAX <= SHARD_UPDATE_OPS_MAX, "the first of a step have room");
+
 void admin_emit(struct shard *shard) {
-    for (uint32_t i = 0; i < shard->pending_count && shard_op_room(shard); i++) {
+    assert(shard->op_count == 0);
+    for (uint32_t i = 0; i < shard->pending_count; i++) {
         struct admin_pending *pending = &shard->pending[i];
         /* One that was given up may still come, and is to find a higher fence than this. */
         if (pending->kind != SHARD_ADMIN_ASSIGN || pending->op_id != 0 ||

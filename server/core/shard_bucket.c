@@ -196,9 +196,7 @@ enum reason bucket_commit(struct shard *shard, struct shard_slot *slot, uint64_t
 }
 
 bool bucket_resident_full(const struct shard *shard, const struct resident *resident) {
-    if ((resident->state & RESIDENT_UNREADABLE) != 0) {
-        return false;
-    }
+    assert((resident->state & RESIDENT_UNREADABLE) == 0); /* those are never dirty */
     struct terms counted = {.limit_count = resident_limits(resident)};
     return bucket_full(&counted, resident->tats, shard->now_ns);
 }

@@ -112,9 +112,7 @@ void fetches_emit(struct shard *shard) {
     uint32_t sent = 0;
     for (; sent < shard->unsent_count && shard_op_room(shard); sent++) {
         struct fetch *fetch = &shard->fetches[shard->unsent[sent]];
-        if (fetch->first == 0) {
-            continue; /* given up meanwhile */
-        }
+        assert(fetch->first != 0); /* what is given up is taken out: fetch_drop */
         struct shard_op *op = shard_op_add(shard, &shard->slots[fetch->slot_at], SHARD_OP_FETCH);
         op->key = bytes_of(fetch->key, fetch->key_size);
         op->record_only = shard->slots[fetch->slot_at].keys_loaded;

@@ -7,9 +7,10 @@ void plans_bind(struct shard *shard, uint16_t term_at) {
     struct term *term = term_set_at(&shard->terms, term_at);
     term->plan_at = -1;
     term->outdated = false;
-    if (term->kind == TERM_FREE || term->name.size == 0 || shard->plans == NULL) {
+    if (term->kind == TERM_FREE || term->name.size == 0) {
         return;
     }
+    assert(shard->plans != NULL); /* they come before all that has a name */
     term->plan_at = plan_set_find(shard->plans, name_bytes(&term->name));
     if (term->plan_at < 0) {
         return;

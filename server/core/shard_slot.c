@@ -11,21 +11,14 @@
 
 #define MOVE(to) (1u << (to))
 
-static const struct {
-    const char *name;
-    uint32_t moves;
-} slot_states[] = {
-    [SLOT_ABSENT] = {"absent", MOVE(SLOT_FENCING)},
-    [SLOT_FENCING] = {"fencing", MOVE(SLOT_LOADING) | MOVE(SLOT_RELEASING)},
-    [SLOT_LOADING] = {"loading", MOVE(SLOT_SERVING) | MOVE(SLOT_RELEASING)},
-    [SLOT_SERVING] = {"serving", MOVE(SLOT_SEALED) | MOVE(SLOT_RELEASING)},
-    [SLOT_SEALED] = {"sealed", MOVE(SLOT_SERVING) | MOVE(SLOT_RELEASING)},
-    [SLOT_RELEASING] = {"releasing", MOVE(SLOT_ABSENT)},
+static const uint32_t allowed_moves[] = {
+    [SLOT_ABSENT] = MOVE(SLOT_FENCING),
+    [SLOT_FENCING] = MOVE(SLOT_LOADING) | MOVE(SLOT_RELEASING),
+    [SLOT_LOADING] = MOVE(SLOT_SERVING) | MOVE(SLOT_RELEASING),
+    [SLOT_SERVING] = MOVE(SLOT_SEALED) | MOVE(SLOT_RELEASING),
+    [SLOT_SEALED] = MOVE(SLOT_SERVING) | MOVE(SLOT_RELEASING),
+    [SLOT_RELEASING] = MOVE(SLOT_ABSENT),
 };
-
-const char *slot_state_name(enum slot_state state) {
-    return slot_states[state].name;
-}
 
 static bool state_starting(uint32_t state) {
     return state == SLOT_FENCING || state == SLOT_LOADING;
@@ -38,7 +31,7 @@ static void slot_unstream(struct shard *shard, struct shard_slot *slot) {
 }
 
 static void slot_move(struct shard *shard, struct shard_slot *slot, enum slot_state to) {
-    assert((slot_states[slot->state].moves & MOVE(to)) != 0);
+    assert((allowed_moves[slot->state] & MOVE(to)) != 0);
     shard->fencing_count -= slot->state == SLOT_FENCING;
     shard->fencing_count += to == SLOT_FENCING;
     slot_unstream(shard, slot);
@@ -365,10 +358,12 @@ void slot_stored(struct shard *shard, const struct shard_event *event) {
         } else if (slot->streaming ||
                    (slot->op_kind == SHARD_OP_LOAD_KEYS && slot->state != SLOT_RELEASING)) {
             page_loaded(shard, slot, event);
-        } else if (slot->state == SLOT_SERVING) {
+        } else if (slot->state == SLOT_SERVING && !slot->leftovers) {
             survey_page(shard, slot, event);
         } else {
-            slot_ready(shard, slot); /* given away meanwhile: only what it took is to be written */
+            /* Given away meanwhile: only what it took is to be written. Or sealed for a while: the
+             * page is asked for again when it is the slot's turn. */
+            slot_ready(shard, slot);
         }
         break;
     default:

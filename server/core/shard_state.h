@@ -436,8 +436,6 @@ static inline bool slot_complete(const struct shard_slot *slot) {
     return slot->state != SLOT_LOADING && !slot->asleep;
 }
 
-const char *slot_state_name(enum slot_state state);
-
 /* Why the slot does not decide; NONE if it does. */
 enum reason slot_refusal(const struct shard_slot *slot);
 

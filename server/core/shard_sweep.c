@@ -46,8 +46,10 @@ static bool sweep_visit(void *ctx, uint32_t *ref) {
     assert((resident->state & RESIDENT_STORED) != 0); /* what was never written is dirty */
     if (bucket_resident_full(shard, resident)) {
         bucket_mark_dirty(shard, sweep->slot, *ref); /* which deletes its record */
-    } else if (resident->term != TERM_NONE &&
-               term_set_at(&shard->terms, resident->term)->outdated) {
+        return true;
+    }
+    assert(resident->term != TERM_NONE); /* without terms there are no limits, and it is full */
+    if (term_set_at(&shard->terms, resident->term)->outdated) {
         sweep_convert(sweep, ref);
     } else if (shard->shedding) {
         return !hibernate_visit(shard, sweep->slot, *ref);

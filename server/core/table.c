@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+_Static_assert((1u << TABLE_BITS_MIN) % TABLE_MOVES == 0, "a part is moved in whole steps");
+
 #define TAG_SPACE (UINT64_C(1) << 32)
 
 /* The positions of a part from `first` on form a ring: those below it are empty for good (first is
@@ -98,19 +100,17 @@ static void ring_erase(struct ring ring, uint32_t gap) {
     }
 }
 
+/* NULL: it is in the other part. Callers ask only for what is in one of them, so a ring without a
+ * free position has it. */
 static struct table_entry *ring_locate(struct ring ring, uint32_t tag, uint32_t ref) {
-    if (ring.part->entries == NULL || ring.first == part_size(ring.part)) {
-        return NULL;
-    }
+    assert(ring.part->entries != NULL);
     uint32_t home = ring_home(ring, tag), at = home;
     while (ring.part->entries[at].ref != 0) {
         if (ring.part->entries[at].ref == ref) {
             return &ring.part->entries[at];
         }
         at = ring_next(ring, at);
-        if (at == home) {
-            break;
-        }
+        assert(at != home);
     }
     return NULL;
 }
@@ -148,7 +148,8 @@ static void table_advance(struct table *table, struct arena *arena) {
     if (table->old.entries == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < TABLE_MOVES && table->moved < part_size(&table->old); i++) {
+    assert(table->moved + TABLE_MOVES <= part_size(&table->old));
+    for (uint32_t i = 0; i < TABLE_MOVES; i++) {
         struct table_entry *entry = &table->old.entries[table->moved];
         if (entry->ref != 0) {
             ring_insert(ring_now(table), *entry);
