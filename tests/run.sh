@@ -153,7 +153,7 @@ coverage() {
     build coverage || return
     find build/coverage -name '*.gcda' -delete
     SLUICE_TEST_SCALE=${SLUICE_TEST_SCALE:-0.1} unit_and_model coverage
-    part "coverage of decisions" tests/coverage.py build/coverage --least 93
+    part "coverage of decisions" tests/coverage.py build/coverage --least 95
     cat "$logs/coverage-of-decisions.log"
     integration coverage --smoke
     part "coverage of all" tests/coverage.py build/coverage
