@@ -79,6 +79,8 @@ uint64_t check_calm_since(void);
  * node can know of. */
 void check_clock_slack(uint64_t ns);
 void check_clock_jump(uint64_t ns);
+/* All jumps so far, of any clock and in either direction. */
+uint64_t check_clock_jumps(void);
 /* A node reads its clock: it is as exact as the node itself says. */
 struct cluster_clock;
 void check_clock_read(const struct cluster_clock *clock, uint64_t now_ns);

@@ -52,9 +52,9 @@ struct key_model {
     uint64_t refunded_ns; /* true time: what was decided until then is no longer counted */
     uint64_t folded_ns;   /* the same, of what was decided before */
     /* Tokens of a period by any terms that the bucket can have been under since it was charged
-     * last, and until when they are counted (true time). */
+     * last, and until when they are counted (true time, and what clocks had jumped by then). */
     uint64_t slowest[LIMITS_PER_PLAN_MAX], fastest[LIMITS_PER_PLAN_MAX];
-    uint64_t looked_ns;
+    uint64_t looked_ns, looked_jumps_ns;
 };
 
 static struct key_model models[KEYS_OF_RUN_MAX];
@@ -149,9 +149,10 @@ static void lower(parts *low, parts by) {
 
 /* While shards differ in what a plan's limits are, or go from one to another and back, the bucket
  * refills as any of them says, and as those that it was charged under: nobody puts it under others
- * to refuse a take. */
+ * to refuse a take. It does so by cluster time, which jumps with the clocks it is told from. */
 static void plans_pass(struct key_model *model, uint64_t slack_ns) {
-    uint64_t passed_ns = sim_now() - model->looked_ns + slack_ns;
+    uint64_t jumped_ns = check_clock_jumps() - model->looked_jumps_ns;
+    uint64_t passed_ns = sim_now() - model->looked_ns + jumped_ns + slack_ns;
     bool faster = false;
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
         struct plans_refill refill = plans_refill(&model->terms, i, model->looked_ns);
@@ -172,6 +173,7 @@ static void plans_pass(struct key_model *model, uint64_t slack_ns) {
         model->folded_ns = sim_now();
     }
     model->looked_ns = sim_now();
+    model->looked_jumps_ns = check_clock_jumps();
 }
 
 void keys_plans_change(void) {

@@ -40,6 +40,10 @@ void check_clock_jump(uint64_t ns) {
     clock_jumps_ns += ns;
 }
 
+uint64_t check_clock_jumps(void) {
+    return clock_jumps_ns;
+}
+
 uint64_t check_clock_bound(void) {
     return clock_usual_ns + clock_jumps_ns;
 }
