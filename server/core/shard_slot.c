@@ -248,6 +248,9 @@ void slot_reread(struct shard *shard, struct shard_slot *slot) {
     if (slot->state == SLOT_SERVING && !slot->streaming && (slot->leftovers || slot->keys_unread)) {
         slot_queue_push(&shard->rereading, shard_slot_at(shard, slot));
     }
+    if (keys_pressing(shard, slot)) {
+        slot_ready(shard, slot); /* that queue's turn may come too late, or not at all */
+    }
 }
 
 /* Of a SERVING slot, or of assignments of a SEALED one. */

@@ -335,6 +335,22 @@ static void test_a_stop_waits(void **state) {
     assert_string_equal(stored_plan("b"), "");
 }
 
+/* That the store was restarted is heard of when all have been told to stop already: slots that have
+ * no assignments look for those that are back all the same. */
+static void test_a_stop_before_the_store_is_back(void **state) {
+    fixture_store(&fixture, false, false);
+    stored_set("b", "pair");
+    fixture_take(&fixture, "a", 1, NULL); /* to be written: else there is nothing to wait for */
+    fixture_stop(&fixture);
+    assert_false(fixture.stopped);
+    fixture_store(&fixture, true, true);
+    for (int i = 0; i < 100 && !fixture.stopped; i++) {
+        fixture_tick(&fixture);
+    }
+    assert_true(fixture.stopped);
+    assert_string_equal(stored_plan("b"), "");
+}
+
 /* Its assignments have been read, its buckets not yet. */
 static void test_read_before_the_restart(void **state) {
     struct record record = {.plan = bytes_of_text("default"), .generation = 1, .tat_count = 1};
@@ -414,6 +430,7 @@ int main(void) {
         TEST(test_sealed_before_and_after, open_one_slot),
         TEST(test_unsealed_meanwhile, open_one_slot),
         TEST(test_a_stop_waits, open_usual),
+        TEST(test_a_stop_before_the_store_is_back, open_usual),
         TEST(test_read_before_the_restart, open_one_slot),
         TEST(test_a_name_that_is_none, open_usual),
         TEST(test_takes_go_in_between, open_one_slot),
