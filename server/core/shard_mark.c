@@ -109,11 +109,13 @@ static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref,
 /* A bucket that is seen for the first time in a while has nothing to be remembered but that its
  * record is due, which it knows itself: keys that are cold come and go without an entry, for which
  * those that are in use would have to make room. */
-static struct mark *mark_if_warm(struct shard *shard, uint64_t hash, uint32_t ref) {
+static struct mark *mark_if_warm(struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                                 uint32_t ref) {
     const struct resident *resident = resident_at(&shard->arena, ref);
     uint32_t now_ms = shard_now_ms(shard), written_ms = now_ms;
     if ((resident->state & (RESIDENT_DIRTY | RESIDENT_WRITING)) == 0) {
-        if ((resident->state & RESIDENT_STORED) == 0 ||
+        /* One that was read was written at a time that nobody knows. */
+        if ((resident->state & RESIDENT_STORED) == 0 || resident->written_ms == slot->gained_ms ||
             now_ms - resident->written_ms > SHARD_RESERVE_SLOW_MS) {
             return NULL;
         }
@@ -156,7 +158,7 @@ void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uin
     struct mark *mark = covered->mark;
     if (mark == NULL && wanted->strict) {
         mark = mark_of(shard, ref); /* it may have got other terms */
-        mark = mark != NULL ? mark : mark_if_warm(shard, hash, ref);
+        mark = mark != NULL ? mark : mark_if_warm(shard, slot, hash, ref);
     }
     if (mark == NULL) {
         (wanted->strict ? bucket_mark_urgent : bucket_mark_dirty)(shard, slot, ref);

@@ -125,6 +125,18 @@ static void test_a_rare_key_reserves_nothing(void **state) {
     }
 }
 
+/* How long ago a record was written that has been read is not known. */
+static void test_a_key_that_was_read_reserves_nothing(void **state) {
+    assert_false(taken_at_once("a", 1, "strict"));
+    fixture_crash(&fixture);
+    fixture_pass(&fixture, SECOND);
+    assert_false(taken_at_once("a", 1, "strict"));
+    assert_int_equal(stored_left("a"), BURST - 2);
+    fixture_pass(&fixture, SECOND);
+    assert_false(taken_at_once("a", 1, "strict"));
+    assert_int_equal(stored_left("a"), BURST - 3 - 1); /* the second time soon after the first */
+}
+
 static void test_small_bursts_reserve_nothing(void **state) {
     for (uint32_t i = 0; i < 7; i++) {
         assert_false(taken_at_once("a", 1, "strict-small"));
@@ -352,6 +364,7 @@ int main(void) {
         TEST(test_what_waits_in_a_slot_shares_a_write),
         TEST(test_a_busy_bucket_gets_ahead),
         TEST(test_a_rare_key_reserves_nothing),
+        TEST(test_a_key_that_was_read_reserves_nothing),
         TEST(test_small_bursts_reserve_nothing),
         TEST(test_reservations_of_two_limits),
         TEST(test_a_crash_costs_at_most_the_reservation),
