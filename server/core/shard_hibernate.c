@@ -183,6 +183,7 @@ static void survey_pair(struct shard *shard, struct shard_slot *slot,
 
 void survey_page(struct shard *shard, struct shard_slot *slot, const struct shard_event *event) {
     slot->survey_due = false;
+    slot_ready(shard, slot); /* writes that have waited for the page, whatever came of it */
     if (event->stored.status != SHARD_STORED_OK) {
         slot->cursor = 0; /* which means nothing to another server: begin anew */
         return;
@@ -191,7 +192,6 @@ void survey_page(struct shard *shard, struct shard_slot *slot, const struct shar
         survey_pair(shard, slot, &event->stored.pairs[i]);
     }
     slot->cursor = event->stored.cursor;
-    slot_ready(shard, slot); /* writes that have waited for the page */
     if (slot->cursor != 0) {
         return;
     }

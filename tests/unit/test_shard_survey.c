@@ -120,6 +120,32 @@ static void test_a_server_that_may_have_lost_them(void **state) {
     assert_int_equal(fixture_records(&fixture), 40);
 }
 
+/* What waited for the page is written, whatever came of it. */
+static void test_a_page_that_fails_holds_up_no_write(void **state) {
+    open_with(&(struct fixture_options){.slot_count = 1, .resident_max = 8, .settle_ms = 500}, 40);
+    fixture_pass(&fixture, 5 * SECOND);
+    assert_int_equal(counters()->buckets, 8);
+    fixture.hold = true;
+    for (uint32_t i = 0; i < 1000 && fixture.held_count == 0; i++) {
+        fixture_pass(&fixture, 10 * MS);
+    }
+    assert_int_equal(fixture.held_count, 1);
+    assert_int_equal(fixture.held[0].kind, SHARD_OP_LOAD_BUCKETS);
+    fixture_take(&fixture, "new", 5, NULL);
+    assert_int_equal(fixture.held_count, 2);
+    struct held_op page = fixture.held[0]; /* the store says first that there is no such record */
+    fixture.held[0] = fixture.held[1];
+    fixture.held[1] = page;
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    fixture_pass(&fixture, SECOND); /* it is due, and the slot's page is still outstanding */
+    assert_int_equal(fixture_records(&fixture), 40);
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    assert_int_equal(fixture.held_count, 1);
+    assert_int_equal(fixture.held[0].kind, SHARD_OP_WRITE);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture_records(&fixture), 41);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_teardown(name, close_any)
     const struct CMUnitTest tests[] = {
@@ -127,6 +153,7 @@ int main(void) {
         TEST(test_room_is_made_once_there_are_too_many),
         TEST(test_nothing_is_read_while_too_much_is_here),
         TEST(test_many_that_leave_are_followed_by_pages),
+        TEST(test_a_page_that_fails_holds_up_no_write),
         TEST(test_a_server_that_may_have_lost_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
