@@ -22,6 +22,9 @@ import bench_tools as tools
 OPEN = {"limit_rate": 1000000, "limit_burst": 1000000}
 KEYS = 100000
 
+# Seconds until reservations have come to what a load needs: they grow by what happens in eight.
+SETTLE_S = 10
+
 # Of keys that are cold: each is asked for once in several seconds at most.
 COLD_KEYS = 1000000
 
@@ -191,7 +194,7 @@ def group_durability(servers, given):
         "cold, full again at once": {"plan": "open-", "keys": COLD_KEYS},
     }
     results, spans = {}, timing(given)
-    spans.update(warmup=spans["duration"], warmup_part=1)  # a bucket's reservation takes a while
+    spans.update(warmup="%ds" % SETTLE_S, warmup_part=SETTLE_S / given.seconds)
     for name, load in loads.items():
         cases = {"%s, %s" % (name, durability): dict(
             common, **dict(load, plan=load["plan"] + durability,
