@@ -31,7 +31,7 @@ enum code request_read_number(struct bytes params, const char *what, uint64_t in
                               uint64_t least, uint64_t most, uint64_t *number,
                               struct fault *fault) {
     struct reader reader = reader_of(params);
-    uint32_t count;
+    uint32_t count = 0;
     *number = initial;
     if (params_open(&reader, 0, 1, what, &count, fault) != CODE_OK) {
         return fault->code;
