@@ -2,6 +2,7 @@
  * byte chooses whether the rest is an answer as it is on the wire, or the text of an error. */
 #include <hiredis/hiredis.h>
 
+#include "runtime/redis_replies.h"
 #include "runtime/redis_slots.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -48,14 +49,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     struct bytes rest = fuzz_bytes(&fuzz, UINT32_MAX);
     redisReader *reader = redisReaderCreate();
+    struct redis_replies replies = {0};
     void *reply = NULL;
     FUZZ_CHECK(reader != NULL);
+    redis_replies_use(&replies, reader, NULL);
     redisReaderFeed(reader, (const char *)rest.data, rest.size);
     if (redisReaderGetReply(reader, &reply) == REDIS_OK && reply != NULL) {
         table_try(reply);
         redirect_try(reply);
-        freeReplyObject(reply);
     }
     redisReaderFree(reader);
+    redis_replies_fini(&replies);
     return 0;
 }
