@@ -20,7 +20,7 @@
 
 #include "server/core/memory.h"
 
-/* Entries of a shard unless it is told otherwise: 10 MiB, of which only what is used takes memory,
+/* Entries of a shard unless it is told otherwise: 8 MiB, of which only what is used takes memory,
  * and which is looked through within milliseconds when slots are given away. More busy buckets than
  * that make some of them wait for a write more often. */
 #define MARKS_DEFAULT 262144u
@@ -39,6 +39,8 @@ struct mark {
     bool ahead;    /* the record in the store may be ahead of the bucket */
     bool writing;  /* its record is under way */
 };
+
+_Static_assert(MARKS_DEFAULT * sizeof(struct mark) == 8u << 20, "the text above says so");
 
 struct marks {
     struct mark *entries;
