@@ -169,11 +169,6 @@ void sweep_rewrite(struct shard *shard) {
         struct shard_slot *slot = &shard->slots[shard->rewrite_slot];
         if (slot->rewrite) {
             struct sweep sweep = {.shard = shard, .slot = slot};
-            if (slot->refence) {
-                /* Its writes fail, so those need not wait either. Deletions may pass all the same:
-                 * a store that is full takes them. */
-                budget -= snapshot_thin(shard, slot, SWEEP_STRETCH);
-            }
             budget -= table_scan(&slot->buckets, &shard->arena, &shard->rewrite_cursor,
                                  SWEEP_STRETCH, rewrite_visit, &sweep);
         } else {
