@@ -249,7 +249,7 @@ static enum exit_code take(struct run *run, const struct invocation *invocation)
     if (!store_open(&run->store, &invocation->options.store) ||
         !store_cluster_load(&run->store, &run->cluster)) {
         out_failure(settings, "%s", run->store.why);
-        return EXIT_UNREACHABLE;
+        return store_exit(&run->store);
     }
     if (run->cluster.map.epoch.number == 0) {
         out_failure(settings,
@@ -272,7 +272,7 @@ static enum exit_code take(struct run *run, const struct invocation *invocation)
     if (!head_put(run) || !slots_read(run) ||
         !put(run, backup_end_write(run->pieces, &run->totals, run->out.memory))) {
         out_failure(settings, "%s; nothing was kept", run->store.why);
-        return interrupt_came() ? EXIT_INTERRUPTED : EXIT_UNREACHABLE;
+        return interrupt_came() ? EXIT_INTERRUPTED : store_exit(&run->store);
     }
     if (!backup_out_finish(&run->out, why)) {
         out_failure(settings, "%s", why);

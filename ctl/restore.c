@@ -267,7 +267,7 @@ static enum exit_code failed(struct restore *restore, bool closed) {
                 closed ? "; the slots that were to be restored stay closed to nodes until a "
                          "restore has gone to its end: run it again"
                        : "");
-    return interrupt_came() ? EXIT_INTERRUPTED : EXIT_UNREACHABLE;
+    return interrupt_came() ? EXIT_INTERRUPTED : store_exit(&restore->store);
 }
 
 static enum exit_code carry_out(struct restore *restore) {

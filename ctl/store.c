@@ -30,6 +30,10 @@ bool store_fail(struct store *store, const char *format, ...) {
     return false;
 }
 
+enum exit_code store_exit(const struct store *store) {
+    return store->lacked_memory ? EXIT_MEMORY : EXIT_UNREACHABLE;
+}
+
 /* --- the link --------------------------------------------------------------------------------- */
 
 static void on_up(void *ctx, struct redis_link *link) {
@@ -39,6 +43,9 @@ static void on_up(void *ctx, struct redis_link *link) {
 static void on_down(void *ctx, struct redis_link *link, bool was_up, const char *why) {
     struct store *store = ctx;
     redis_place_format(redis_link_place(link), store->place);
+    if (!store->failed) {
+        store->lacked_memory = redis_link_lacked_memory(link);
+    }
     store_fail(store,
                was_up ? "the connection to Redis at %s was lost: %s"
                       : "cannot use Redis at %s: %s (--redis URL, SLUICE_REDIS)",
@@ -108,9 +115,11 @@ static const char *hint(const char *error) {
 static void on_reply(void *ctx, redisReply *reply) {
     struct call *call = ctx;
     struct store *store = call->store;
-    if (reply == NULL) {
-        store_fail(store, "no answer to %s of the Redis at %s", call->name, store->place);
-    } else if (reply->type == REDIS_REPLY_ERROR) {
+    if (reply == NULL) { /* on_down follows, and knows why */
+        free(call);
+        return;
+    }
+    if (reply->type == REDIS_REPLY_ERROR) {
         store_fail(store, "Redis at %s answered %s with: %s%s", store->place, call->name,
                    reply->str, hint(reply->str));
     } else if (!store->failed) {
@@ -125,14 +134,23 @@ bool store_send(struct store *store, int argc, const char **argv, const size_t *
     if (store->failed) {
         return false;
     }
-    struct call *call = memory_need(sizeof *call);
+    struct call *call = malloc(sizeof *call);
+    if (call == NULL) {
+        store->lacked_memory = true;
+        return store_fail(store, "no memory to ask the Redis at %s", store->place);
+    }
     *call = (struct call){.store = store, .answer = answer, .ctx = ctx};
     bool is_script = strcmp(argv[0], "EVAL") == 0; /* then the key stands behind text and number */
     int key_at = is_script ? 3 : 1;
     snprintf(call->name, sizeof call->name, "%s %s", argv[0], key_at < argc ? argv[key_at] : "");
     if (!redis_link_send(store->link, argc, argv, sizes, on_reply, call)) {
+        store->lacked_memory = redis_link_lacked_memory(store->link);
+        store_fail(store,
+                   store->lacked_memory ? "no memory for %s to the Redis at %s"
+                                        : "%s cannot be sent: the Redis at %s is gone",
+                   call->name, store->place);
         free(call);
-        return store_fail(store, "Redis at %s is gone", store->place);
+        return false;
     }
     return true;
 }

@@ -26,7 +26,7 @@ struct store {
     bool has_loop;
     struct redis_link *link; /* NULL: none */
     char place[REDIS_PLACE_TEXT_BYTES];
-    bool failed;
+    bool failed, lacked_memory;
     char why[STORE_WHY_BYTES]; /* failed: the first reason */
 };
 
@@ -48,6 +48,9 @@ bool store_send_words(struct store *store, store_answer_fn answer, void *ctx, ..
 
 /* Runs until at most `most` commands are under way; false if anything failed. */
 bool store_wait(struct store *store, size_t most);
+
+/* Of work that failed: EXIT_MEMORY, or EXIT_UNREACHABLE. */
+enum exit_code store_exit(const struct store *store);
 
 /* Ends the work with a reason, unless it has failed already. Always false. */
 bool store_fail(struct store *store, const char *format, ...) __attribute__((format(printf, 2, 3)));

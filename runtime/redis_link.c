@@ -76,6 +76,21 @@ static void link_falls(struct redis_link *link) {
     uv_timer_stop(&link->watchdog);
 }
 
+/* hiredis 0.14 says nothing if it has no memory for a callback: each answer from then on would go
+ * to the question after its own. Nothing leaves or comes in over a connection that has an error,
+ * and its next event ends it. */
+bool link_took(struct redis_link *link, const redisCallback *before, int status) {
+    redisAsyncContext *context = link->context;
+    bool queued = context->replies.tail != before;
+    if (status == REDIS_OK && !queued && context->c.err == 0) {
+        context->c.err = REDIS_ERR_OOM;
+        snprintf(context->c.errstr, sizeof context->c.errstr, "Out of memory");
+    }
+    bool took = status == REDIS_OK && queued;
+    link->lacked_memory = link->lacked_memory || !took;
+    return took;
+}
+
 /* Redis before 7 wraps a script's error in words of its own. */
 static bool says_readonly(const redisReply *reply) {
     return reply != NULL && reply->type == REDIS_REPLY_ERROR &&
@@ -183,6 +198,7 @@ static void on_context_gone(void *ctx, const redisAsyncContext *context) {
         redis_tls_end(link->tls, link->answered, tls_why, sizeof tls_why);
     link->tls = NULL;
     link->context = NULL;
+    link->lacked_memory = link->lacked_memory || context->c.err == REDIS_ERR_OOM;
     if (link->state == REDIS_STATE_CLOSED) {
         link_free_if_done(link);
         return;
@@ -249,6 +265,7 @@ static void link_connect(struct redis_link *link, const char *host) {
     redisAsyncContext *context =
         local ? redisAsyncConnectUnix(host) : redisAsyncConnect(host, link->place.port);
     if (context == NULL) {
+        link->lacked_memory = true;
         link_drop(link, "cannot connect", "no memory");
         return;
     }
@@ -257,6 +274,7 @@ static void link_connect(struct redis_link *link, const char *host) {
     if (!attached) {
         char why[REDIS_WHY_BYTES_MAX];
         snprintf(why, sizeof why, "%s", context->err != 0 ? context->errstr : "no memory");
+        link->lacked_memory = context->err == 0 || context->err == REDIS_ERR_OOM;
         redisAsyncFree(context);
         link_drop(link, "cannot connect", why);
         return;
@@ -335,14 +353,17 @@ static void on_sought(void *ctx, const struct redis_place *place, uint32_t senti
 static void link_attempt(struct redis_link *link) {
     const struct redis_access *access = link->access;
     link_move(link, REDIS_STATE_SEEKING);
+    link->lacked_memory = false;
     if (access->address.master[0] == '\0' && !access->address.cluster) {
         link->place = access->address.places[0];
         link_resolve(link);
         return;
     }
     link->seek = redis_seek_start(link->loop, access, link->sentinel, on_sought, link);
-    if (link->seek == NULL)
+    if (link->seek == NULL) {
+        link->lacked_memory = true;
         link_drop(link, seek_failed(link), "no memory");
+    }
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -401,6 +422,10 @@ const struct redis_place *redis_link_place(const struct redis_link *link) {
     return &link->place;
 }
 
+bool redis_link_lacked_memory(const struct redis_link *link) {
+    return link->lacked_memory;
+}
+
 static struct redis_command *command_create(struct redis_link *link, redis_reply_fn on_reply,
                                             void *ctx) {
     assert(on_reply != NULL);
@@ -410,12 +435,14 @@ static struct redis_command *command_create(struct redis_link *link, redis_reply
     if (command != NULL)
         *command = (struct redis_command){
             .link = link, .on_reply = on_reply, .ctx = ctx, .sent_ms = uv_now(link->loop)};
+    else
+        link->lacked_memory = true;
     return command;
 }
 
-static bool command_sent(struct redis_command *command, int status) {
+static bool command_sent(struct redis_command *command, const redisCallback *before, int status) {
     struct redis_link *link = command->link;
-    if (status != REDIS_OK) {
+    if (!link_took(link, before, status)) {
         free(command);
         return false;
     }
@@ -431,17 +458,23 @@ static bool command_sent(struct redis_command *command, int status) {
 bool redis_link_send(struct redis_link *link, int argc, const char **argv, const size_t *sizes,
                      redis_reply_fn on_reply, void *ctx) {
     struct redis_command *command = command_create(link, on_reply, ctx);
-    return command != NULL &&
-           command_sent(command, redisAsyncCommandArgv(link->context, on_command_reply, command,
-                                                       argc, argv, sizes));
+    if (command == NULL)
+        return false;
+    const redisCallback *before = link->context->replies.tail;
+    return command_sent(
+        command, before,
+        redisAsyncCommandArgv(link->context, on_command_reply, command, argc, argv, sizes));
 }
 
 bool redis_link_send_text(struct redis_link *link, const char *text, size_t size,
                           redis_reply_fn on_reply, void *ctx) {
     struct redis_command *command = command_create(link, on_reply, ctx);
-    return command != NULL &&
-           command_sent(command, redisAsyncFormattedCommand(link->context, on_command_reply,
-                                                            command, text, size));
+    if (command == NULL)
+        return false;
+    const redisCallback *before = link->context->replies.tail;
+    return command_sent(
+        command, before,
+        redisAsyncFormattedCommand(link->context, on_command_reply, command, text, size));
 }
 
 void redis_link_flush(struct redis_link *link) {

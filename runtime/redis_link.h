@@ -61,9 +61,14 @@ bool redis_link_is_up(const struct redis_link *link);
 /* Where the link leads, or last tried to lead. */
 const struct redis_place *redis_link_place(const struct redis_link *link);
 
+/* Whether memory was missing, for a command or for the connection, since the attempt began that led
+ * to this connection, or to none. */
+bool redis_link_lacked_memory(const struct redis_link *link);
+
 /* Sends a command given as argv with lengths (copied). `on_reply` gets hiredis's reply, borrowed
  * for the call, or NULL if the connection was lost before it came. False: the link is down,
- * or REDIS_OUTSTANDING_MAX are outstanding, and `on_reply` will not be called. */
+ * REDIS_OUTSTANDING_MAX are outstanding, or there is no memory for it, and `on_reply` will not be
+ * called. Memory may be missing where the connection cannot go on: then it ends in a later turn. */
 typedef void (*redis_reply_fn)(void *ctx, redisReply *reply);
 bool redis_link_send(struct redis_link *link, int argc, const char **argv, const size_t *sizes,
                      redis_reply_fn on_reply, void *ctx);

@@ -47,6 +47,7 @@ struct redis_link {
     bool overdue;   /* the watchdog has fired, grace runs */
     bool resolving;
     bool unflushed;           /* something was sent since the last flush */
+    bool lacked_memory;       /* since this attempt began */
     struct redis_place place; /* where this attempt leads */
     struct redis_seek *seek;  /* SEEKING only */
     struct redis_seek *watch; /* UP only: whether the master is still this one */
@@ -73,6 +74,10 @@ void link_move(struct redis_link *link, enum redis_state next);
 /* Gives the connection up; on_down follows when hiredis lets go, which is at once unless this is
  * called from one of its callbacks. */
 void link_drop(struct redis_link *link, const char *what, const char *detail);
+
+/* Whether hiredis has taken the command in, and will call back: `status` is what it said, `before`
+ * was the last of context->replies. */
+bool link_took(struct redis_link *link, const redisCallback *before, int status);
 
 /* LOGIN becomes UP. */
 void link_rise(struct redis_link *link);

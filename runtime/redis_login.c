@@ -62,36 +62,46 @@ static void on_role(redisAsyncContext *context, void *data_reply, void *data) {
     link_rise(link);
 }
 
-static int sent(struct redis_link *link, int status) {
-    link->replies_wanted += status == REDIS_OK;
-    return status;
+static int sent(struct redis_link *link, const redisCallback *before, int status) {
+    bool took = link_took(link, before, status);
+    link->replies_wanted += took;
+    return took ? REDIS_OK : REDIS_ERR;
 }
 
 static int auth_send(struct redis_link *link, const char *password) {
     const char *user = link->access->address.user;
+    redisAsyncContext *context = link->context;
+    const redisCallback *before = context->replies.tail;
     if (user[0] != '\0')
-        return sent(link,
-                    redisAsyncCommand(link->context, on_auth, link, "AUTH %s %s", user, password));
+        return sent(link, before,
+                    redisAsyncCommand(context, on_auth, link, "AUTH %s %s", user, password));
     if (password[0] != '\0')
-        return sent(link, redisAsyncCommand(link->context, on_auth, link, "AUTH %s", password));
+        return sent(link, before, redisAsyncCommand(context, on_auth, link, "AUTH %s", password));
     return REDIS_OK;
 }
 
+static int words_send(struct redis_link *link, redisCallbackFn *on_reply, const char *words) {
+    const redisCallback *before = link->context->replies.tail;
+    return sent(link, before, redisAsyncCommand(link->context, on_reply, link, words));
+}
+
 bool login_send(struct redis_link *link, char why[REDIS_WHY_BYTES_MAX]) {
-    redisAsyncContext *context = link->context;
+    const redisAsyncContext *context = link->context;
+    char select[32];
     int database = link->access->address.database;
     char password[REDIS_PASSWORD_BYTES_MAX + 1];
+    snprintf(select, sizeof select, "SELECT %d", database);
     bool known = redis_access_password(link->access, password, why, REDIS_WHY_BYTES_MAX);
     int status = known ? auth_send(link, password) : REDIS_ERR;
     explicit_bzero(password, sizeof password);
     if (!known)
         return false;
     if (status == REDIS_OK && database != 0)
-        status = sent(link, redisAsyncCommand(context, on_select, link, "SELECT %d", database));
+        status = words_send(link, on_select, select);
     if (status == REDIS_OK)
-        status = sent(link, redisAsyncCommand(context, on_ping, link, "PING"));
+        status = words_send(link, on_ping, "PING");
     if (status == REDIS_OK)
-        status = sent(link, redisAsyncCommand(context, on_role, link, "ROLE"));
+        status = words_send(link, on_role, "ROLE");
     if (status != REDIS_OK)
         snprintf(why, REDIS_WHY_BYTES_MAX, "%s",
                  context->errstr != NULL && context->errstr[0] != '\0' ? context->errstr

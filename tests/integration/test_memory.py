@@ -14,8 +14,8 @@ import unittest
 
 import msgpack
 
-from harness import (BIN, HOUR_MS, PLANS, QUICK, SOAK, Cluster, Node, Redis, Router, ctl, end_all,
-                     new_directory, program, say, wait_for)
+from harness import (BIN, HOUR_MS, PLANS, QUICK, REPO, SOAK, Cluster, Node, Redis, Router, ctl,
+                     end_all, new_directory, program, say, wait_for)
 from sp_client import Closed, Connection, RpcError
 
 SHIM = os.path.join(os.path.dirname(BIN), "tests", "libfail_nth.so")
@@ -24,7 +24,11 @@ SHIM = os.path.join(os.path.dirname(BIN), "tests", "libfail_nth.so")
 STAYED = 1000
 
 # Without --soak only so many lives of a kind, spread over all pieces: one takes a third of a second.
-LIVES = 100000 if SOAK else 12 if QUICK else 40
+ALL_LIVES = 100000
+LIVES = ALL_LIVES if SOAK else 12 if QUICK else 40
+
+# sluicectl's exit code.
+NO_MEMORY = 71
 
 
 def environment(fail_at, log):
@@ -51,13 +55,13 @@ class MemoryTest(unittest.TestCase):
             return None
         return int(lines[word]) if word in lines else None
 
-    def each(self, what, life):
+    def each(self, what, life, lives=LIVES):
         """life(n) for 0, which only counts, then for pieces from the first to the last. It returns
         (exit code, what was written)."""
         code, text = life(0)
         count = self.told("asked")
         self.assertEqual(code, 0, text)
-        step = max(1, -(-count // LIVES))
+        step = max(1, -(-count // lives))
         ends, bad = {}, []
         for at in range(1, count + 1, step):
             os.unlink(self.log)
@@ -101,6 +105,41 @@ class CtlMemoryTest(MemoryTest):
                                     self.run_once(at, "sluicectl", *at_cluster, *words))
                 os.unlink(self.log)
         self.assertGreater(pieces, 100)
+
+
+    def test_backup_and_restore(self):
+        """Every piece: a life takes ten milliseconds. hiredis is a part of the program, so its own
+        pieces are among them. What failed says so, has kept nothing that is not whole, and can be done again."""
+        golden = os.path.join(REPO, "tests/golden/backup-format-1.sluice")
+        kept = os.path.join(self.directory, "kept")
+        redis = Redis(self.directory).start()
+        self.assertEqual(ctl("restore", golden, "--redis", redis.url)[0], 0)
+
+        def records(client):
+            names = client.call("KEYS", "sluice:*:buckets") + client.call("KEYS", "sluice:*:keys")
+            return {name: sorted(client.call("HGETALL", name)) for name in names}
+
+        def life(at, command, file):
+            code, text = self.run_once(at, "sluicectl", command, file, "--redis", redis.url)
+            self.assertIn(code, (0, NO_MEMORY) if at else (0,), text.decode())
+            return code, text
+
+        def backup(at):
+            code, text = life(at, "backup", kept)
+            if code == 0 or os.path.exists(kept):
+                self.assertEqual(ctl("backup", "--verify", kept)[0], 0, text.decode())
+                os.unlink(kept)
+            return code, text
+
+        with redis.client() as client:
+            before = records(client)
+            self.assertGreater(len(before), 0)
+            self.assertGreater(self.each("sluicectl backup", backup, ALL_LIVES), 100)
+            os.unlink(self.log)
+            self.assertGreater(self.each("sluicectl restore", lambda at: life(
+                at, "restore", golden), ALL_LIVES), 100)
+            self.assertEqual(ctl("restore", golden, "--redis", redis.url)[0], 0)
+            self.assertEqual(records(client), before)
 
 
 class ServerMemoryTest(MemoryTest):

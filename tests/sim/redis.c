@@ -16,18 +16,11 @@
 #include "tests/sim/loop.h"
 #include "tests/sim/net.h"
 
-struct callback {
-    struct callback *next;
-    redisCallbackFn *fn;
-    void *data;
-};
-
 struct client {
     redisAsyncContext context; /* first: hiredis's users hold this */
     uv_loop_t *loop;
     struct net_end *end;
     redisReader *reader;
-    struct callback *first, **last;
     void (*on_gone)(void *ctx, const redisAsyncContext *context);
     void *ctx;
     bool opened_told, opened, posted, in_callback, freeing, gone;
@@ -50,14 +43,22 @@ static void post(struct client *client);
 
 /* --- the end of a connection --------------------------------------------------------------- */
 
-static void callbacks_fail(struct client *client) {
-    while (client->first != NULL) {
-        struct callback *callback = client->first;
-        client->first = callback->next;
-        if (client->first == NULL) {
-            client->last = &client->first;
+/* The oldest; NULL: none. The caller's to free. */
+static redisCallback *callback_take(struct client *client) {
+    redisCallback *callback = client->context.replies.head;
+    if (callback != NULL) {
+        client->context.replies.head = callback->next;
+        if (callback->next == NULL) {
+            client->context.replies.tail = NULL;
         }
-        callback->fn(&client->context, NULL, callback->data);
+    }
+    return callback;
+}
+
+static void callbacks_fail(struct client *client) {
+    redisCallback *callback;
+    while ((callback = callback_take(client)) != NULL) {
+        callback->fn(&client->context, NULL, callback->privdata);
         free(callback);
     }
 }
@@ -106,14 +107,10 @@ static void replies_read(struct client *client) {
     void *reply = NULL;
     while (!client->gone && redisReaderGetReply(client->reader, &reply) == REDIS_OK &&
            reply != NULL) {
-        struct callback *callback = client->first;
+        redisCallback *callback = callback_take(client);
         assert(callback != NULL);
-        client->first = callback->next;
-        if (client->first == NULL) {
-            client->last = &client->first;
-        }
         client->in_callback = true;
-        callback->fn(&client->context, reply, callback->data);
+        callback->fn(&client->context, reply, callback->privdata);
         client->in_callback = false;
         client->reader->fn->freeObject(reply);
         free(callback);
@@ -187,7 +184,6 @@ redisAsyncContext *redisAsyncConnect(const char *host, int port) {
     client->context.c.errstr[0] = '\0';
     client->context.errstr = client->context.c.errstr;
     client->ended = 1;
-    client->last = &client->first;
     client->process = process_current();
     client->reader = client->context.c.reader = redisReaderCreate();
     client->context.c.fd = (int)address_of(host); /* until it is attached: whom to connect to */
@@ -225,11 +221,12 @@ static int command_add(struct client *client, redisCallbackFn *fn, void *data, c
     if (client->freeing || client->gone || size < 0) {
         return REDIS_ERR;
     }
-    struct callback *callback = calloc(1, sizeof *callback);
+    redisCallback *callback = calloc(1, sizeof *callback);
     assert(callback != NULL);
-    *callback = (struct callback){NULL, fn, data};
-    *client->last = callback;
-    client->last = &callback->next;
+    *callback = (redisCallback){.fn = fn, .privdata = data};
+    redisCallback *newest = client->context.replies.tail;
+    *(newest == NULL ? &client->context.replies.head : &newest->next) = callback;
+    client->context.replies.tail = callback;
     net_send(client->end, text, (size_t)size);
     return REDIS_OK;
 }
