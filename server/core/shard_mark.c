@@ -387,21 +387,29 @@ void held_fail(struct shard *shard, struct shard_slot *slot, enum reason reason,
     list_fail(shard, slot, &slot->waiting, reason, refund);
 }
 
-static void list_move(struct shard *shard, const struct held_list *list, uint32_t from,
+/* True: there was one of that bucket. */
+static bool list_move(struct shard *shard, const struct held_list *list, uint32_t from,
                       uint32_t to) {
+    bool moved = false;
     for (uint32_t at = list->first; at != 0; at = shard->held_pool[at].next) {
         if (shard->held_pool[at].ref == from) {
             shard->held_pool[at].ref = to;
+            moved = true;
         }
     }
+    return moved;
 }
 
 void held_bucket_moved(struct shard *shard, uint32_t from, uint32_t to) {
     if (shard->held_used == 0) {
         return;
     }
-    const struct shard_slot *slot =
+    struct shard_slot *slot =
         slot_of(shard, key_hash(resident_key(resident_at(&shard->arena, to))));
-    list_move(shard, &slot->waiting, from, to);
-    list_move(shard, &slot->gated, from, to);
+    (void)list_move(shard, &slot->gated, from, to);
+    if (list_move(shard, &slot->waiting, from, to)) {
+        /* What they wait for stood in a list as the place of before, which nobody writes now: the
+         * next write of the slot is taken for theirs. */
+        bucket_mark_urgent(shard, slot, to);
+    }
 }

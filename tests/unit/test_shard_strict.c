@@ -15,11 +15,12 @@ static const struct fixture_plan plans[] = {
     {"strict-small", 1, {{1, HOUR, 7}}},
     {"strict-pair", 2, {{1, HOUR, BURST}, {1, HOUR, 80}}},
     {"strict-fast", 1, {{1000, SECOND, 1000}}},
+    {"pair", 2, {{1, HOUR, BURST}, {1, HOUR, 80}}},
 };
 
 static int open_strict(void **state) {
     fixture_open_bare(&fixture, NULL);
-    fixture_plans(&fixture, plans, 5);
+    fixture_plans(&fixture, plans, sizeof plans / sizeof plans[0]);
     fixture_store(&fixture, true, false);
     fixture_own_all(&fixture);
     return 0;
@@ -76,6 +77,36 @@ static void test_a_grant_waits_for_its_record(void **state) {
     assert_int_equal(fixture.update.releases[0].reason, REASON_NONE);
     assert_int_equal(stored_left("a"), BURST - 5);
     assert_int_equal(counters()->held, 0);
+}
+
+/* A result that is held for "a", whose bucket then moves to more memory under other limits. Another
+ * key's mark goes out; it does not stand for that of "a". */
+static void held_while_its_bucket_moves(enum verb verb, uint64_t cost, const char *plan) {
+    fixture_close(&fixture);
+    fixture_open_bare(&fixture, &(struct fixture_options){.slot_count = 1});
+    fixture_plans(&fixture, plans, sizeof plans / sizeof plans[0]);
+    fixture_store(&fixture, true, false);
+    fixture_own_all(&fixture);
+    fixture.hold = true;
+    assert_false(taken_at_once("first", 1, "strict"));
+    assert_false(taken_at_once("a", 5, "strict")); /* waits for the next write */
+    fixture_verb(&fixture, verb, "a", cost, plan);
+    assert_int_equal(fixture_show(&fixture, "a").limit_count, 2);
+    assert_false(taken_at_once("last", 1, "strict"));
+    for (int i = 0; i < 4 && counters()->held > 0; i++) {
+        assert_int_equal(fixture.held_count, 1);
+        fixture_answer(&fixture, SHARD_STORED_OK);
+    }
+    assert_int_equal(counters()->held, 0);
+    assert_true(stored_left("a") <= BURST - 5 + (verb == VERB_REFUND ? cost : 0));
+}
+
+static void test_a_relaxed_take_moves_a_held_bucket(void **state) {
+    held_while_its_bucket_moves(VERB_TAKE, 1, "pair");
+}
+
+static void test_a_refund_moves_a_held_bucket(void **state) {
+    held_while_its_bucket_moves(VERB_REFUND, 1, "pair");
 }
 
 static void test_relaxed_and_refusals_and_peeks_do_not_wait(void **state) {
@@ -360,6 +391,8 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_strict, close_any)
     const struct CMUnitTest tests[] = {
         TEST(test_a_grant_waits_for_its_record),
+        TEST(test_a_relaxed_take_moves_a_held_bucket),
+        TEST(test_a_refund_moves_a_held_bucket),
         TEST(test_relaxed_and_refusals_and_peeks_do_not_wait),
         TEST(test_what_waits_in_a_slot_shares_a_write),
         TEST(test_a_busy_bucket_gets_ahead),
