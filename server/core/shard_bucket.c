@@ -69,7 +69,7 @@ static void unknown_tats_under(const struct shard *shard, const struct term *ter
     }
 }
 
-void bucket_tats_under(const struct shard *shard, const struct resident *resident,
+bool bucket_tats_under(const struct shard *shard, const struct resident *resident,
                        const struct wanted *wanted, struct tat tats[LIMITS_PER_PLAN_MAX]) {
     bool is_under = bucket_is_under(shard, resident, wanted);
     tats_copy(tats, resident->tats, resident_limits(resident));
@@ -77,7 +77,7 @@ void bucket_tats_under(const struct shard *shard, const struct resident *residen
         tats[i] = (struct tat){0};
     }
     if (is_under || resident->term == TERM_NONE) {
-        return;
+        return is_under;
     }
     const struct term *term = term_set_at(&shard->terms, resident->term);
     if (term->kind == TERM_UNKNOWN) {
@@ -85,6 +85,7 @@ void bucket_tats_under(const struct shard *shard, const struct resident *residen
     } else {
         bucket_convert(&term->terms, wanted->terms, tats, shard->now_ns);
     }
+    return false;
 }
 
 static void resident_fill(struct resident *resident, struct bytes key, uint16_t term,

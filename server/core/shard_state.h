@@ -272,10 +272,10 @@ static inline struct candidate bucket_candidate(const struct shard_slot *slot, u
 uint32_t bucket_find_after(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
                            struct bytes key, const struct candidate *candidate);
 
-/* The bucket's times as they are (or would be) under the terms wanted. */
+/* The bucket's times as they are (true) or would be under the terms wanted. */
 bool bucket_is_under(const struct shard *shard, const struct resident *resident,
                      const struct wanted *wanted);
-void bucket_tats_under(const struct shard *shard, const struct resident *resident,
+bool bucket_tats_under(const struct shard *shard, const struct resident *resident,
                        const struct wanted *wanted, struct tat tats[LIMITS_PER_PLAN_MAX]);
 
 /* A new bucket, or 0: no memory. Takes over the term's user (if it was added). */

@@ -24,7 +24,7 @@ static void sweep_convert(struct sweep *sweep, uint32_t *ref) {
         return; /* next time */
     }
     struct tat tats[LIMITS_PER_PLAN_MAX];
-    bucket_tats_under(shard, resident, &wanted, tats);
+    (void)bucket_tats_under(shard, resident, &wanted, tats);
     term_set_hold(&shard->terms, wanted.term);
     uint32_t after = bucket_rewrite(shard, *ref, wanted.term, wanted.terms->limit_count, tats);
     if (after == 0) {

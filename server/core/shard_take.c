@@ -35,6 +35,7 @@ enum outcome {
 };
 
 struct change {
+    bool of_terms; /* the bucket is under others */
     struct tat before[LIMITS_PER_PLAN_MAX], after[LIMITS_PER_PLAN_MAX];
 };
 
@@ -81,6 +82,34 @@ static bool tats_equal(const struct tat a[], const struct tat b[], uint32_t limi
     return equal;
 }
 
+/* Whether the limits that the bucket is under will be known: they are newer than the plans that
+ * this shard has heard of. */
+static bool limits_to_come(const struct shard *shard, const struct resident *resident) {
+    if (resident->term == TERM_NONE) {
+        return false;
+    }
+    const struct term *term = term_set_at(&shard->terms, resident->term);
+    return term->kind == TERM_UNKNOWN && term->plan_at >= 0 && !term->outdated;
+}
+
+/* Of a bucket that is under other terms. A refusal says when to come again, by the limits that it
+ * was asked under. That is true only if the bucket refills by them from now on, and no longer by
+ * those that it was charged under, which may be far slower (docs/decisions/0032). Without memory it
+ * is so after a later one. */
+static void take_refused(struct shard *shard, const struct subject *subject,
+                         const struct shard_item *item, uint32_t ref, const struct wanted *wanted,
+                         const struct tat tats[]) {
+    const struct resident *resident = resident_at(&shard->arena, ref);
+    if (limits_to_come(shard, resident) || bucket_full(wanted->terms, tats, shard->now_ns)) {
+        return;
+    }
+    struct shard_slot *slot = subject->slot;
+    if (bucket_commit(shard, slot, subject->hash, item->take.key, &ref, wanted, tats) ==
+        REASON_NONE) {
+        bucket_mark_dirty(shard, slot, ref);
+    }
+}
+
 static enum reason take_decide(struct shard *shard, const struct subject *subject,
                                const struct shard_item *item, struct take_result *result,
                                enum outcome *outcome) {
@@ -104,6 +133,7 @@ static enum reason take_decide(struct shard *shard, const struct subject *subjec
     struct change change;
     uint32_t limit_count = wanted.terms->limit_count;
     if (ref == 0) {
+        change.of_terms = false;
         memset(change.before, 0, sizeof change.before);
     } else {
         struct resident *resident = resident_at(&shard->arena, ref);
@@ -111,13 +141,16 @@ static enum reason take_decide(struct shard *shard, const struct subject *subjec
         if ((resident->state & RESIDENT_UNREADABLE) != 0) {
             return resident_unreadable_reason(resident);
         }
-        bucket_tats_under(shard, resident, &wanted, change.before);
+        change.of_terms = !bucket_tats_under(shard, resident, &wanted, change.before);
     }
     tats_copy(change.after, change.before, limit_count);
     bucket_decide(wanted.terms, change.after, item->verb, item->take.cost_tokens, shard->now_ns,
                   result);
-    /* Only what changes something makes a bucket or puts it under other terms. */
+    /* Only what changes something makes a bucket; that and a refusal put it under other terms. */
     if (tats_equal(change.before, change.after, limit_count)) {
+        if (change.of_terms && item->verb == VERB_TAKE && !result->allowed) {
+            take_refused(shard, subject, item, ref, &wanted, change.before);
+        }
         return REASON_NONE;
     }
     bool has_mark = ref != 0 && resident_at(&shard->arena, ref)->has_mark;

@@ -140,7 +140,9 @@ struct take_result oracle_take(struct oracle *oracle, struct oracle_key *key, en
     memcpy(decided_from, after.tats, sizeof decided_from);
     struct take_result result;
     bucket_decide(&terms, after.tats, verb, cost, now_ns, &result);
-    if (memcmp(decided_from, after.tats, terms.limit_count * sizeof after.tats[0]) != 0) {
+    bool moves = verb == VERB_TAKE && !result.allowed && !oracle_full(&after, now_ns) &&
+                 !state_is_under(before, plan, &choice->limit);
+    if (moves || memcmp(decided_from, after.tats, terms.limit_count * sizeof after.tats[0]) != 0) {
         state_add(key, &after);
     }
     return result;

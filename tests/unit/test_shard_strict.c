@@ -109,6 +109,10 @@ static void test_a_refund_moves_a_held_bucket(void **state) {
     held_while_its_bucket_moves(VERB_REFUND, 1, "pair");
 }
 
+static void test_a_refusal_moves_a_held_bucket(void **state) {
+    held_while_its_bucket_moves(VERB_TAKE, 81, "strict-pair");
+}
+
 static void test_relaxed_and_refusals_and_peeks_do_not_wait(void **state) {
     fixture.hold = true;
     assert_true(taken_at_once("a", 5, "default"));
@@ -393,6 +397,7 @@ int main(void) {
         TEST(test_a_grant_waits_for_its_record),
         TEST(test_a_relaxed_take_moves_a_held_bucket),
         TEST(test_a_refund_moves_a_held_bucket),
+        TEST(test_a_refusal_moves_a_held_bucket),
         TEST(test_relaxed_and_refusals_and_peeks_do_not_wait),
         TEST(test_what_waits_in_a_slot_shares_a_write),
         TEST(test_a_busy_bucket_gets_ahead),

@@ -2,6 +2,8 @@
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/shard_fixture.h"
 
+#define HOUR (3600 * SECOND)
+
 static struct fixture fixture;
 
 static int open_usual(void **state) {
@@ -80,9 +82,9 @@ static void test_naming_another_plan_keeps_what_was_spent(void **state) {
     struct take_result result = fixture_verb(&fixture, VERB_PEEK, "a", 1, "pair");
     assert_int_equal(result.remaining_tokens, 8);
     assert_int_equal(fixture_show(&fixture, "a").limit_count, 1); /* a peek converts nothing */
-    result = fixture_take(&fixture, "a", 9, "pair");
-    assert_false(result.allowed);
-    assert_int_equal(fixture_show(&fixture, "a").limit_count, 1); /* nor does a refusal */
+    assert_false(fixture_verb(&fixture, VERB_PEEK, "a", 9, "pair").allowed);
+    assert_true(fixture_take(&fixture, "a", 0, "pair").allowed);
+    assert_int_equal(fixture_show(&fixture, "a").limit_count, 1); /* nor does a take of nothing */
     result = fixture_take(&fixture, "a", 1, "pair");
     assert_true(result.allowed);
     assert_int_equal(result.remaining_tokens, 7);
@@ -94,6 +96,67 @@ static void test_naming_another_plan_keeps_what_was_spent(void **state) {
     assert_int_equal(fixture_take(&fixture, "a", 1, NULL).remaining_tokens, 6);
     assert_int_equal(counters()->buckets, 1);
     assert_int_equal(counters()->buckets_dirty, 1);
+}
+
+/* Ten tokens a day, all taken; then the key gets a plan of ten a second. What the refusal says it
+ * has to wait is true, whatever is asked in between, and after a crash. */
+static void test_a_refusal_counts_by_the_limits_it_names(void **state) {
+    struct limit day = {10, 24 * HOUR, 40};
+    for (int i = 0; i < 2; i++) {
+        const char *key = i == 0 ? "a" : "b";
+        assert_true(fixture_inline(&fixture, key, 40, day).allowed);
+        fixture_pass(&fixture, SECOND); /* written */
+        struct take_result result = fixture_take(&fixture, key, 1, NULL);
+        assert_false(result.allowed);
+        uint64_t wait_ns = (uint64_t)result.retry_after_us * 1000;
+        assert_true(wait_ns > 2099 * MS &&
+                    wait_ns <= 2100 * MS); /* 20 of 40 are its burst; and 1 */
+        assert_string_equal(fixture_show(&fixture, key).bucket_plan.text, "default");
+        fixture_pass(&fixture, SECOND);
+        if (i == 1) {
+            fixture_crash(&fixture); /* its record is under the new limits, too */
+        }
+        fixture_pass(&fixture, wait_ns - SECOND - MS);
+        assert_false(fixture_take(&fixture, key, 1, NULL).allowed);
+        fixture_pass(&fixture, MS);
+        assert_true(fixture_take(&fixture, key, 1, NULL).allowed);
+    }
+}
+
+/* The same back: from then on it refills by the slower ones. */
+static void test_a_refusal_by_slower_limits(void **state) {
+    struct limit slow = {1, SECOND, 5};
+    assert_true(fixture_take(&fixture, "a", 20, NULL).allowed);
+    assert_int_equal(fixture_inline(&fixture, "a", 1, slow).retry_after_us, 16000000);
+    fixture_pass(&fixture, 16 * SECOND - MS);
+    assert_false(fixture_inline(&fixture, "a", 1, slow).allowed);
+    fixture_pass(&fixture, MS);
+    assert_true(fixture_inline(&fixture, "a", 1, slow).allowed);
+}
+
+/* What is full under the limits that were asked under waits for nothing: it keeps its own. */
+static void test_a_refusal_of_a_full_bucket(void **state) {
+    for (int i = 0; i < 4; i++) {
+        assert_true(fixture_take(&fixture, "a", 20, "pair").allowed);
+        fixture_pass(&fixture, 2 * SECOND);
+    }
+    assert_int_equal(fixture_take(&fixture, "a", 21, NULL).retry_after_us, RETRY_NEVER);
+    assert_string_equal(fixture_show(&fixture, "a").bucket_plan.text, "pair");
+    assert_int_equal(fixture_show(&fixture, "a").level_tokens[1], 100 - 80 + 13);
+}
+
+/* A record under limits that this shard has not heard of yet: they will say what its time is worth,
+ * so a refusal does not put it under those of before. */
+static void test_a_refusal_leaves_limits_that_are_to_come(void **state) {
+    struct fixture_plan plans[] = {{"default", 1, {{1, SECOND, 20}}}, {"pair", 1, {{1, HOUR, 9}}}};
+    struct record record = {
+        .plan = bytes_of_text("default"), .generation = 2, .tat_count = 1, .tats = {{0}}};
+    record.tats[0].ns = fixture.now_ns + 40 * SECOND;
+    fixture_put_record(&fixture, "a", &record);
+    fixture_crash(&fixture);
+    assert_false(fixture_take(&fixture, "a", 1, NULL).allowed);
+    fixture_plans(&fixture, plans, 2); /* 40 tokens are owed */
+    assert_int_equal(fixture_take(&fixture, "a", 1, NULL).retry_after_us, 21000000);
 }
 
 static void test_inline_limits(void **state) {
@@ -206,6 +269,12 @@ int main(void) {
                                         close_any),
         cmocka_unit_test_setup_teardown(test_refund_gives_back, open_usual, close_any),
         cmocka_unit_test_setup_teardown(test_naming_another_plan_keeps_what_was_spent, open_usual,
+                                        close_any),
+        cmocka_unit_test_setup_teardown(test_a_refusal_counts_by_the_limits_it_names, open_usual,
+                                        close_any),
+        cmocka_unit_test_setup_teardown(test_a_refusal_by_slower_limits, open_usual, close_any),
+        cmocka_unit_test_setup_teardown(test_a_refusal_of_a_full_bucket, open_usual, close_any),
+        cmocka_unit_test_setup_teardown(test_a_refusal_leaves_limits_that_are_to_come, open_usual,
                                         close_any),
         cmocka_unit_test_setup_teardown(test_inline_limits, open_usual, close_any),
         cmocka_unit_test_setup_teardown(test_too_many_inline_limits, open_usual, close_any),
