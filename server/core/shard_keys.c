@@ -20,8 +20,9 @@
  * store has it. */
 #define KEYS_STRETCH (SHARD_WRITE_ENTRIES_MAX / 2)
 
-/* Stretches without anything to write that a turn passes over. */
-#define KEYS_STRETCHES_PER_TURN 16
+/* Stretches without anything to write that a turn passes over: a position that was looked at counts
+ * like a bucket that was, so there is time for no more of either then. */
+#define KEYS_STRETCHES_PER_TURN (SHARD_UPDATE_ENTRIES_MAX / KEYS_STRETCH)
 
 struct keys_walk {
     struct shard *shard;
@@ -93,6 +94,7 @@ bool keys_emit(struct shard *shard, struct shard_slot *slot) {
     } while (shard->entry_count == walk.first && cursor != 0 &&
              stretches < KEYS_STRETCHES_PER_TURN);
     uint32_t count = shard->entry_count - walk.first;
+    shard->listed_count += (stretches - (count > 0)) * KEYS_STRETCH;
     if (count == 0) {
         slot->keys_cursor = cursor;
         slot->keys_unwritten = cursor != 0;

@@ -180,7 +180,7 @@ struct shard {
 
     /* The update under construction. */
     uint32_t result_count, op_count, entry_count, reply_count, notice_count;
-    uint32_t listed_count; /* buckets taken from draining lists in this step */
+    uint32_t listed_count; /* buckets and assignments looked at to be written in this step */
     uint32_t held_count, release_count;
     uint32_t decided_count; /* results of takes that waited for their key */
     struct take_result results[TAKES_PER_REQUEST_MAX];
