@@ -1,5 +1,5 @@
 # The parts of server/core, and the shard on a virtual clock and store.
-foreach(name bucket arena table term_set core_memory)
+foreach(name bucket arena table term_set marks core_memory)
     sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c LINK sluice_server_core)
 endforeach()
 foreach(name shard_take shard_fetch shard_hibernate shard_look shard_strict shard_slot shard_snapshot shard_admin
