@@ -192,6 +192,13 @@ uint64_t bucket_idle_tokens(const struct limit *limit, struct tat tat, uint64_t 
     return tokens > UINT64_MAX ? UINT64_MAX : (uint64_t)tokens;
 }
 
+uint64_t bucket_grid_ns(const struct limit *limit, uint32_t part) {
+    uint64_t most_ns = span_of(limit, limit->burst_tokens).ns / part;
+    uint64_t grid_ns = most_ns > 0 ? UINT64_C(1) << (63 - __builtin_clzll(most_ns)) : 0;
+    struct tat two_tokens = span_of(limit, 2);
+    return grid_ns < two_tokens.ns + (two_tokens.part > 0) ? 0 : grid_ns;
+}
+
 struct tat bucket_ahead(const struct limit *limit, struct tat tat, uint64_t tokens) {
     return span_add(tat, span_of(limit, tokens), limit->rate_tokens);
 }

@@ -43,6 +43,16 @@ uint64_t bucket_idle_tokens(const struct limit *limit, struct tat tat, uint64_t 
 /* Moves tat later by the time that so many tokens take to refill. */
 struct tat bucket_ahead(const struct limit *limit, struct tat tat, uint64_t tokens);
 
+/* The distance of times to which the tats of that limit are rounded up so that takes of a part of
+ * its burst fit between two: the largest power of two that is at most burst / `part` tokens' worth
+ * of ns. 0: that would be less than two tokens. */
+uint64_t bucket_grid_ns(const struct limit *limit, uint32_t part);
+
+/* The first multiple of grid_ns (a power of two) that is not before tat. */
+static inline struct tat bucket_rounded(struct tat tat, uint64_t grid_ns) {
+    return (struct tat){.ns = (tat.ns + (tat.part > 0) + grid_ns - 1) & ~(grid_ns - 1)};
+}
+
 /* Level of one limit in tokens. */
 uint64_t bucket_level(const struct limit *limit, struct tat tat, uint64_t now_ns);
 

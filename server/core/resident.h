@@ -32,7 +32,9 @@ struct resident {
     };
     uint16_t term : 12;    /* TERM_NONE: none (unreadable) */
     uint16_t has_mark : 1; /* struct marks has an entry of it */
-    uint16_t newer : 1;    /* unreadable, for a later version wrote it: it stays as it is */
+    /* Its record is rounded up (shard_mark.c); while it is dirty: is to be. If it is unreadable: a
+     * later version wrote that, so it stays as it is. */
+    uint16_t rounded : 1;
     uint16_t used : 1;     /* asked for since the sweep last made room */
     uint16_t mixed : 1; /* a take that was not held changed it, and that is not acknowledged yet */
     uint8_t key_size_less_one;
@@ -52,9 +54,14 @@ static inline bool resident_is_ghost(const struct resident *resident) {
     return resident_limits(resident) == RESIDENT_GHOST;
 }
 
+/* A later version wrote its record. */
+static inline bool resident_is_newer(const struct resident *resident) {
+    return resident->rounded && (resident->state & RESIDENT_UNREADABLE) != 0;
+}
+
 /* Why nothing can be said of a bucket whose record could not be read. */
 static inline enum reason resident_unreadable_reason(const struct resident *resident) {
-    return resident->newer ? REASON_RECORD_NEWER : REASON_RECORD_UNREADABLE;
+    return resident_is_newer(resident) ? REASON_RECORD_NEWER : REASON_RECORD_UNREADABLE;
 }
 
 static inline struct bytes resident_key(const struct resident *resident) {

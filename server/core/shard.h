@@ -91,6 +91,10 @@
 #define SHARD_RESERVE_QUICK_MS 8000
 #define SHARD_RESERVE_SLOW_MS 32000
 
+/* Milliseconds after which a record that is rounded up is written as its bucket is: one in use is
+ * seldom written for that, and little is left to be written when the shard stops. */
+#define SHARD_ROUND_MS 64000
+
 /* Operator requests (reset, assign) that wait for their write. */
 #define SHARD_ADMIN_PENDING_MAX 64
 

@@ -101,7 +101,7 @@ static enum reason reset(struct shard *shard, struct shard_slot *slot, uint64_t 
         return REASON_NONE; /* full already */
     }
     struct resident *resident = resident_at(&shard->arena, ref);
-    if (resident->newer) {
+    if (resident_is_newer(resident)) {
         return REASON_RECORD_NEWER; /* not ours to delete: its version knows what it means */
     }
     bool stored = (resident->state & RESIDENT_STORED) != 0;

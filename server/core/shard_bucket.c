@@ -91,7 +91,7 @@ bool bucket_tats_under(const struct shard *shard, const struct resident *residen
 static void resident_fill(struct resident *resident, struct bytes key, uint16_t term,
                           uint32_t limit_count, const struct tat tats[], uint8_t flags) {
     resident->term = term & TERM_NONE;
-    resident->newer = 0;
+    resident->rounded = 0;
     resident->key_size_less_one = (uint8_t)(key.size - 1);
     resident->state = (uint8_t)(flags | limit_count << RESIDENT_LIMITS_SHIFT);
     /* The key may be this resident's own, about to move. */

@@ -74,7 +74,7 @@ bool hibernate_visit(struct shard *shard, struct shard_slot *slot, uint32_t ref)
         return false;
     }
     if (slot->rewrite || slot->leftovers || !settled(shard, slot, resident) ||
-        !mark_let_go(shard, ref)) {
+        !mark_let_go(shard, slot, ref)) {
         return false;
     }
     bucket_free(shard, ref);

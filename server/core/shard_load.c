@@ -72,7 +72,7 @@ static bool load_unreadable(struct shard *shard, struct shard_slot *slot, uint64
     if (ref == 0) {
         return false;
     }
-    resident_at(&shard->arena, ref)->newer = newer;
+    resident_at(&shard->arena, ref)->rounded = newer;
     shard->counters.records_unreadable++;
     shard_notice_add(shard, newer ? SHARD_NOTICE_NEWER : SHARD_NOTICE_UNREADABLE,
                      shard_slot_at(shard, slot), resident_key(resident_at(&shard->arena, ref)),

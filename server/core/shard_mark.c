@@ -30,6 +30,29 @@ static struct shard_slot *slot_of(const struct shard *shard, uint64_t hash) {
     return &shard->slots[slot_of_hash(hash, shard->options.slot_count).index];
 }
 
+/* --- reservations -------------------------------------------------------------------------- */
+
+static uint32_t reserve_most(const struct terms *terms) {
+    uint64_t least = UINT32_MAX;
+    for (uint32_t i = 0; i < terms->limit_count; i++) {
+        uint64_t part = terms->limits[i].burst_tokens / SHARD_RESERVE_PART;
+        least = part < least ? part : least;
+    }
+    return (uint32_t)least;
+}
+
+static uint32_t reserve_of(const struct terms *terms, uint8_t steps) {
+    uint32_t most = reserve_most(terms);
+    uint64_t wanted = steps == 0 ? 0 : UINT64_C(1) << (steps - 1);
+    return wanted < most ? (uint32_t)wanted : most;
+}
+
+/* What has used up what was rounded needs as much at least. */
+static uint8_t steps_of_grid(const struct terms *terms) {
+    uint32_t grid_tokens = reserve_most(terms) / (2 * TERM_GRID_PART / SHARD_RESERVE_PART);
+    return grid_tokens > 0 ? (uint8_t)(32 - __builtin_clz(grid_tokens)) : 0;
+}
+
 /* --- within the lead ----------------------------------------------------------------------- */
 
 /* Tokens by which a take of that cost brings the bucket nearer to its mark: the cost, and what was
@@ -45,21 +68,43 @@ static uint32_t tokens_moved(const struct terms *terms, const struct tat before[
     return moved < most || moved > UINT32_MAX ? UINT32_MAX : (uint32_t)moved;
 }
 
-struct covered mark_cover(const struct shard *shard, uint64_t hash, uint32_t ref,
-                          const struct wanted *wanted, const struct tat before[],
+/* Whether the record that is rounded up is ahead of the bucket after the take as well. All of a
+ * slot whose records may have been lost are written again before one of them counts. */
+static enum cover rounded_cover(const struct shard *shard, const struct shard_slot *slot,
+                                const struct resident *resident, const struct change *change) {
+    if (!resident->rounded || (resident->state & RESIDENT_DIRTY) != 0 || slot->rewrite) {
+        return COVER_NONE;
+    }
+    const struct term *term = term_set_at(&shard->terms, resident->term);
+    for (uint32_t i = 0; i < term->terms.limit_count; i++) {
+        uint64_t stored_ns = bucket_rounded(change->before[i], term->grid_ns[i]).ns;
+        if (bucket_rounded(change->after[i], 1).ns > stored_ns) {
+            return COVER_NONE;
+        }
+    }
+    return (resident->state & RESIDENT_WRITING) != 0 ? COVER_IN_FLIGHT : COVER_ACKNOWLEDGED;
+}
+
+struct covered mark_cover(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                          uint32_t ref, const struct wanted *wanted, const struct change *change,
                           uint64_t cost_tokens) {
     struct covered covered = {.cover = COVER_NONE};
     if (ref == 0) {
         return covered;
     }
     const struct resident *resident = resident_at(&shard->arena, ref);
-    if (!resident->has_mark || !bucket_is_under(shard, resident, wanted)) {
+    if (!bucket_is_under(shard, resident, wanted)) {
+        return covered;
+    }
+    if (!resident->has_mark) {
+        covered.cover = rounded_cover(shard, slot, resident, change);
+        covered.rounded = covered.cover != COVER_NONE;
         return covered;
     }
     struct mark *mark = marks_find(&shard->marks, hash, ref);
     assert(mark != NULL);
     covered.mark = mark;
-    covered.moved_tokens = tokens_moved(wanted->terms, before, cost_tokens, shard->now_ns);
+    covered.moved_tokens = tokens_moved(wanted->terms, change->before, cost_tokens, shard->now_ns);
     bool writing = (resident->state & RESIDENT_WRITING) != 0;
     if (covered.moved_tokens <= mark->lead_tokens &&
         (!writing || covered.moved_tokens <= mark->pending_tokens)) {
@@ -82,7 +127,13 @@ static void mark_evict(struct shard *shard, struct mark *mark) {
     }
 }
 
-bool mark_let_go(struct shard *shard, uint32_t ref) {
+bool mark_let_go(struct shard *shard, struct shard_slot *slot, uint32_t ref) {
+    struct resident *resident = resident_at(&shard->arena, ref);
+    if (resident->rounded) {
+        resident->rounded = 0;
+        bucket_mark_dirty(shard, slot, ref);
+        return false;
+    }
     struct mark *mark = mark_of(shard, ref);
     bool ahead = mark != NULL && mark->ahead;
     if (mark != NULL) {
@@ -107,38 +158,47 @@ static struct mark *mark_add(struct shard *shard, uint64_t hash, uint32_t ref,
 }
 
 /* A bucket that is seen for the first time in a while has nothing to be remembered but that its
- * record is due, which it knows itself: keys that are cold come and go without an entry, for which
- * those that are in use would have to make room. */
-static struct mark *mark_if_warm(struct shard *shard, const struct shard_slot *slot, uint64_t hash,
-                                 uint32_t ref) {
-    const struct resident *resident = resident_at(&shard->arena, ref);
-    uint32_t now_ms = shard_now_ms(shard), written_ms = now_ms;
-    if ((resident->state & (RESIDENT_DIRTY | RESIDENT_WRITING)) == 0) {
-        /* One that was read was written at a time that nobody knows. */
-        if ((resident->state & RESIDENT_STORED) == 0 || resident->written_ms == slot->gained_ms ||
-            now_ms - resident->written_ms > SHARD_RESERVE_SLOW_MS) {
-            return NULL;
-        }
-        written_ms = resident->written_ms;
+ * record is due, which it knows itself: it is written as it is. */
+static bool is_cold(const struct shard *shard, const struct shard_slot *slot,
+                    const struct resident *resident) {
+    if ((resident->state & (RESIDENT_DIRTY | RESIDENT_WRITING)) != 0 || resident->rounded) {
+        return false;
     }
-    return mark_add(shard, hash, ref, written_ms);
+    /* One that was read was written at a time that nobody knows. */
+    return (resident->state & RESIDENT_STORED) == 0 || resident->written_ms == slot->gained_ms ||
+           shard_now_ms(shard) - resident->written_ms > SHARD_RESERVE_SLOW_MS;
 }
 
-/* --- reservations -------------------------------------------------------------------------- */
-
-static uint32_t reserve_most(const struct terms *terms) {
-    uint64_t least = UINT32_MAX;
-    for (uint32_t i = 0; i < terms->limit_count; i++) {
-        uint64_t part = terms->limits[i].burst_tokens / SHARD_RESERVE_PART;
-        least = part < least ? part : least;
-    }
-    return (uint32_t)least;
+/* Its record was rounded up, and takes have used that up soon. */
+static bool is_hot(const struct shard *shard, const struct resident *resident) {
+    return resident->rounded && (resident->state & RESIDENT_DIRTY) == 0 &&
+           ((resident->state & RESIDENT_WRITING) != 0 ||
+            shard_now_ms(shard) - resident->written_ms <= SHARD_RESERVE_QUICK_MS);
 }
 
-static uint32_t reserve_of(const struct terms *terms, uint8_t steps) {
-    uint32_t most = reserve_most(terms);
-    uint64_t wanted = steps == 0 ? 0 : UINT64_C(1) << (steps - 1);
-    return wanted < most ? (uint32_t)wanted : most;
+/* Of a bucket without an entry, whose record is behind. Keys that are cold come and go without one,
+ * for which those in use would have to make room; keys that are warm do with a record that is
+ * rounded up; and only what is hot, or has too small a burst to be rounded, needs an entry. */
+static struct mark *mark_warm(struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                              uint32_t ref) {
+    struct resident *resident = resident_at(&shard->arena, ref);
+    if (is_cold(shard, slot, resident)) {
+        return NULL;
+    }
+    const struct term *term = term_set_at(&shard->terms, resident->term);
+    bool rounds = term->grid_ns[0] > 0;
+    if (rounds && !is_hot(shard, resident)) {
+        resident->rounded = 1;
+        return NULL;
+    }
+    bool known = (resident->state & (RESIDENT_DIRTY | RESIDENT_WRITING)) == 0;
+    struct mark *mark =
+        mark_add(shard, hash, ref, known ? resident->written_ms : shard_now_ms(shard));
+    resident->rounded = mark == NULL && rounds;
+    if (mark != NULL && rounds) {
+        mark->steps = steps_of_grid(&term->terms);
+    }
+    return mark;
 }
 
 /* How large the next reservation is, from how long ago the last one was made. */
@@ -155,10 +215,13 @@ static void reserve_adapt(struct mark *mark, const struct terms *terms, uint32_t
 
 void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uint32_t ref,
                 const struct wanted *wanted, const struct covered *covered) {
+    if (covered->rounded) {
+        return;
+    }
     struct mark *mark = covered->mark;
     if (mark == NULL && wanted->strict) {
         mark = mark_of(shard, ref); /* it may have got other terms */
-        mark = mark != NULL ? mark : mark_if_warm(shard, slot, hash, ref);
+        mark = mark != NULL ? mark : mark_warm(shard, slot, hash, ref);
     }
     if (mark == NULL) {
         (wanted->strict ? bucket_mark_urgent : bucket_mark_dirty)(shard, slot, ref);
@@ -209,7 +272,23 @@ uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32
     return reserved;
 }
 
+void mark_round(struct shard *shard, struct shard_slot *slot, uint32_t ref, struct tat tats[]) {
+    struct resident *resident = resident_at(&shard->arena, ref);
+    const struct term *term = term_set_at(&shard->terms, resident->term);
+    resident->rounded = resident->rounded && term->grid_ns[0] > 0 && !resident->has_mark &&
+                        slot->state == SLOT_SERVING && !shard->stopping;
+    if (!resident->rounded) {
+        return;
+    }
+    for (uint32_t i = 0; i < term->terms.limit_count; i++) {
+        tats[i] = bucket_rounded(tats[i], term->grid_ns[i]);
+    }
+    slot->rounded = true;
+}
+
 void mark_stored(struct shard *shard, uint32_t ref, bool ok) {
+    struct resident *resident = resident_at(&shard->arena, ref);
+    resident->rounded = resident->rounded && ok;
     struct mark *mark = mark_of(shard, ref);
     if (mark == NULL) {
         return;
@@ -258,6 +337,11 @@ void marks_settle(struct shard *shard, const uint8_t *bits, bool bit) {
         uint16_t at = shard_slot_at(shard, slot);
         if (bits == NULL || (bits[at / 8] >> (at % 8) & 1) == bit) {
             bucket_mark_dirty(shard, slot, mark->ref);
+        }
+    }
+    for (uint32_t at = 0; at < shard->options.slot_count; at++) {
+        if (shard->slots[at].rounded && (bits == NULL || (bits[at / 8] >> (at % 8) & 1) == bit)) {
+            sweep_settle(shard, &shard->slots[at]);
         }
     }
 }

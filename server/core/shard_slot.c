@@ -87,6 +87,8 @@ void slot_drop(struct shard *shard, struct shard_slot *slot) {
     slot->cursor = 0;
     shard->rewrite_count -= slot->rewrite;
     slot->rewrite = false;
+    slot->rewrite_all = false;
+    slot->rounded = false;
     slot_queue_push(&shard->reclaim, shard_slot_at(shard, slot));
 }
 

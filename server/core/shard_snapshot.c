@@ -24,15 +24,16 @@ void snapshot_hurry(struct shard *shard, struct shard_slot *slot) {
     }
 }
 
-static void entry_fill(struct shard *shard, const struct shard_slot *slot, uint32_t ref,
+static void entry_fill(struct shard *shard, struct shard_slot *slot, uint32_t ref,
                        bool remove) {
-    const struct resident *resident = resident_at(&shard->arena, ref);
+    struct resident *resident = resident_at(&shard->arena, ref);
     uint32_t ahead_tokens = mark_emitted(shard, slot, ref, remove);
     assert(shard->entry_count < SHARD_UPDATE_ENTRIES_MAX);
     struct shard_op_entry *entry = &shard->entries[shard->entry_count];
     shard->entry_count++;
     *entry = (struct shard_op_entry){.key = resident_key(resident), .remove = remove};
     if (remove) {
+        resident->rounded = 0;
         return;
     }
     const struct term *term = term_set_at(&shard->terms, resident->term);
@@ -49,6 +50,7 @@ static void entry_fill(struct shard *shard, const struct shard_slot *slot, uint3
     for (uint32_t i = 0; i < record->tat_count && ahead_tokens > 0; i++) {
         record->tats[i] = bucket_ahead(&term->terms.limits[i], record->tats[i], ahead_tokens);
     }
+    mark_round(shard, slot, ref, record->tats);
 }
 
 /* Frees what was taken from a list if there is nothing to write of it: a ghost, or a full bucket

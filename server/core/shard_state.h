@@ -63,6 +63,8 @@ struct shard_slot {
     bool keys_loaded; /* LOADING: on to the buckets */
     bool discard;     /* RELEASING: nothing is to be written any more */
     bool rewrite;     /* its clean buckets are to be written again */
+    bool rewrite_all; /* all of them, else only those whose records are rounded up */
+    bool rounded;     /* records of it may be rounded up */
     bool backoff;     /* to wait a while before it is fenced again */
     bool leftovers;   /* the store may have records of keys that memory has not (load_leftovers) */
     bool streaming;   /* its pages are being read: LOADING, or SERVING and `leftovers` */
@@ -319,11 +321,18 @@ struct covered {
     enum cover cover;
     uint32_t moved_tokens; /* that the bucket comes nearer to its mark */
     struct mark *mark;     /* or NULL */
+    bool rounded;          /* it is within the record that is rounded up */
 };
 
-/* Of a granted take that would change the bucket (ref 0: new) from `before`. */
-struct covered mark_cover(const struct shard *shard, uint64_t hash, uint32_t ref,
-                          const struct wanted *wanted, const struct tat before[],
+/* What a take changes. */
+struct change {
+    bool of_terms; /* the bucket is under others */
+    struct tat before[LIMITS_PER_PLAN_MAX], after[LIMITS_PER_PLAN_MAX];
+};
+
+/* Of a granted take that would change the bucket (ref 0: new). */
+struct covered mark_cover(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
+                          uint32_t ref, const struct wanted *wanted, const struct change *change,
                           uint64_t cost_tokens);
 
 /* The take was committed. */
@@ -335,6 +344,9 @@ uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32
                       bool removing);
 void mark_stored(struct shard *shard, uint32_t ref, bool ok);
 
+/* Rounds up the tats of the bucket's record, now that it is being written, if they are to be. */
+void mark_round(struct shard *shard, struct shard_slot *slot, uint32_t ref, struct tat tats[]);
+
 /* The bucket got other terms, or another place, or is no more. */
 void mark_moved(struct shard *shard, uint32_t from, uint32_t to);
 void mark_gone(struct shard *shard, uint32_t ref);
@@ -344,7 +356,7 @@ void mark_gone(struct shard *shard, uint32_t ref);
 void marks_settle(struct shard *shard, const uint8_t *bits, bool bit);
 
 /* Lets go of the bucket's lead. False: its record may be ahead, and is to be written first. */
-bool mark_let_go(struct shard *shard, uint32_t ref);
+bool mark_let_go(struct shard *shard, struct shard_slot *slot, uint32_t ref);
 
 /* The store may have lost records of slots whose bit is set (bits NULL: of all): no lead of theirs
  * counts any more. */
@@ -493,6 +505,8 @@ void sweep_step(struct shard *shard);
  * everything is written again, and read again for records that had been taken away; of slots whose
  * bit is set (bits NULL: of all). */
 void sweep_rewrite_start(struct shard *shard, const uint8_t *bits);
+/* Buckets of the slot whose records are rounded up are to be written as they are. */
+void sweep_settle(struct shard *shard, struct shard_slot *slot);
 void sweep_rewrite(struct shard *shard);
 void sweep_reread(struct shard *shard);
 

@@ -38,7 +38,7 @@ static void sweep_convert(struct sweep *sweep, uint32_t *ref) {
 static bool sweep_visit(void *ctx, uint32_t *ref) {
     struct sweep *sweep = ctx;
     struct shard *shard = sweep->shard;
-    const struct resident *resident = resident_at(&shard->arena, *ref);
+    struct resident *resident = resident_at(&shard->arena, *ref);
     uint8_t busy = RESIDENT_DIRTY | RESIDENT_WRITING | RESIDENT_UNREADABLE;
     if ((resident->state & busy) != 0) {
         return true;
@@ -51,6 +51,9 @@ static bool sweep_visit(void *ctx, uint32_t *ref) {
     assert(resident->term != TERM_NONE); /* without terms there are no limits, and it is full */
     if (term_set_at(&shard->terms, resident->term)->outdated) {
         sweep_convert(sweep, ref);
+    } else if (resident->rounded && shard_now_ms(shard) - resident->written_ms > SHARD_ROUND_MS) {
+        resident->rounded = 0;
+        bucket_mark_dirty(shard, sweep->slot, *ref);
     } else if (shard->shedding) {
         return !hibernate_visit(shard, sweep->slot, *ref);
     }
@@ -135,6 +138,19 @@ static void leftovers_seek(struct shard *shard, struct shard_slot *slot) {
     slot_reread(shard, slot);
 }
 
+static void rewrite_start(struct shard *shard, struct shard_slot *slot) {
+    shard->rewrite_count += !slot->rewrite;
+    slot->rewrite = true;
+    if (shard_slot_at(shard, slot) == shard->rewrite_slot) {
+        shard->rewrite_cursor = 0; /* others are come to: the scan goes round */
+    }
+}
+
+void sweep_settle(struct shard *shard, struct shard_slot *slot) {
+    slot->rounded = false;
+    rewrite_start(shard, slot);
+}
+
 void sweep_rewrite_start(struct shard *shard, const uint8_t *bits) {
     for (uint32_t i = 0; i < shard->options.slot_count; i++) {
         struct shard_slot *slot = &shard->slots[i];
@@ -145,11 +161,8 @@ void sweep_rewrite_start(struct shard *shard, const uint8_t *bits) {
         }
         leftovers_seek(shard, slot);
         keys_rewrite(shard, slot, true);
-        shard->rewrite_count += !slot->rewrite;
-        slot->rewrite = true;
-        if (i == shard->rewrite_slot) {
-            shard->rewrite_cursor = 0; /* others are come to: the scan goes round */
-        }
+        slot->rewrite_all = true;
+        rewrite_start(shard, slot);
     }
     marks_forget(shard, bits);
 }
@@ -157,7 +170,8 @@ void sweep_rewrite_start(struct shard *shard, const uint8_t *bits) {
 static bool rewrite_visit(void *ctx, uint32_t *ref) {
     struct sweep *sweep = ctx;
     const struct resident *resident = resident_at(&sweep->shard->arena, *ref);
-    if ((resident->state & RESIDENT_UNREADABLE) == 0) {
+    if ((resident->state & RESIDENT_UNREADABLE) == 0 &&
+        (sweep->slot->rewrite_all || resident->rounded)) {
         bucket_mark_dirty(sweep->shard, sweep->slot, *ref);
     }
     return true;
@@ -178,6 +192,7 @@ void sweep_rewrite(struct shard *shard) {
         if (shard->rewrite_cursor == 0) {
             shard->rewrite_count -= slot->rewrite;
             slot->rewrite = false;
+            slot->rewrite_all = false;
             shard->rewrite_slot = (shard->rewrite_slot + 1) % shard->options.slot_count;
             snapshot_hurry(shard, slot);
             slot_settle(shard, slot);

@@ -34,18 +34,13 @@ enum outcome {
     OUTCOME_ASKED, /* to be decided when its key has been read */
 };
 
-struct change {
-    bool of_terms; /* the bucket is under others */
-    struct tat before[LIMITS_PER_PLAN_MAX], after[LIMITS_PER_PLAN_MAX];
-};
-
 /* A granted take that has to heed a mark. */
 static enum reason take_commit(struct shard *shard, struct shard_slot *slot,
                                const struct shard_item *item, uint64_t hash, uint32_t ref,
                                const struct wanted *wanted, const struct change *change,
                                enum outcome *outcome) {
     struct covered covered =
-        mark_cover(shard, hash, ref, wanted, change->before, item->take.cost_tokens);
+        mark_cover(shard, slot, hash, ref, wanted, change, item->take.cost_tokens);
     bool held = wanted->strict && covered.cover != COVER_ACKNOWLEDGED;
     if (held && !shard->store_up) {
         return REASON_STORE_AWAY;
@@ -159,9 +154,9 @@ static enum reason take_decide(struct shard *shard, const struct subject *subjec
     }
     reason = bucket_commit(shard, slot, hash, item->take.key, &ref, &wanted, change.after);
     if (reason == REASON_NONE) {
-        if (item->verb == VERB_TAKE && shard->held_used > 0) {
-            resident_at(&shard->arena, ref)->mixed = 1;
-        }
+        struct resident *resident = resident_at(&shard->arena, ref);
+        resident->mixed = resident->mixed || (item->verb == VERB_TAKE && shard->held_used > 0);
+        resident->rounded = 0;
         bucket_mark_dirty(shard, slot, ref);
     }
     return reason;

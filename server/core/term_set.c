@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "proto/bucket.h"
 #include "proto/slot.h"
 
 /* At most half full. */
@@ -62,6 +63,18 @@ static uint32_t capacity_named(const struct term_set *set) {
     return set->capacity < TERM_NONE ? set->capacity : TERM_NONE;
 }
 
+/* All limits have a grid, or none. */
+static void grid_set(struct term *term) {
+    bool all = term->kind == TERM_PLAN || term->kind == TERM_INLINE;
+    for (uint32_t i = 0; i < term->terms.limit_count && all; i++) {
+        term->grid_ns[i] = bucket_grid_ns(&term->terms.limits[i], TERM_GRID_PART);
+        all = term->grid_ns[i] > 0;
+    }
+    if (!all) {
+        memset(term->grid_ns, 0, sizeof term->grid_ns);
+    }
+}
+
 static uint16_t intern(struct term_set *set, const struct term *wanted) {
     uint32_t at = locate(set, wanted);
     if (set->index[at] != 0) {
@@ -79,6 +92,7 @@ static uint16_t intern(struct term_set *set, const struct term *wanted) {
     set->terms[added] = *wanted;
     set->terms[added].users = 1;
     set->terms[added].plan_at = -1;
+    grid_set(&set->terms[added]);
     set->index[at] = added + 1;
     set->count++;
     set->inline_count += is_inline;

@@ -13,6 +13,10 @@
 #include "proto/plan.h"
 #include "server/core/memory.h"
 
+/* A record that is rounded up is ahead of its bucket by less than this part of each limit's burst.
+ */
+#define TERM_GRID_PART 32
+
 /* The largest number that 12 bits hold: a resident has no more for it. */
 #define TERM_NONE 0xfffu
 
@@ -31,6 +35,7 @@ struct term {
     uint16_t next_free;
     struct name name;   /* size 0 if inline */
     struct terms terms; /* UNKNOWN: limits are zero */
+    uint64_t grid_ns[LIMITS_PER_PLAN_MAX]; /* to which records are rounded up; [0] is 0: not so */
     /* What the plan set in force says, kept by the shard: */
     int32_t plan_at; /* the plan of that name, or -1 */
     bool outdated;   /* that plan's terms in force are others */
