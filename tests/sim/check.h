@@ -31,8 +31,10 @@
  * at a dead door tries again within a second. */
 #define CHECK_SETTLE_NS (UINT64_C(9500) * MS)
 
-/* Clients are silent for the end of a run, so that every bucket can become full. */
+/* Clients are silent for the end of a run, so that every bucket can become full: of usual bursts,
+ * and of wide ones. */
 #define CHECK_REFILL_NS (12 * SECOND)
+#define CHECK_REFILL_WIDE_NS (26 * SECOND)
 
 /* How long a bucket may be full before it is gone from memory and store: a round of the sweep and a
  * write. */

@@ -171,6 +171,16 @@ static bool reason_after_decision(enum reason reason) {
            reason == REASON_STORE_AWAY || reason == REASON_QUEUE_FULL;
 }
 
+/* Of a take that was answered at once. */
+static void rounded_look(const struct shard *shard, struct bytes key) {
+    uint64_t hash = key_hash(key);
+    const struct shard_slot *slot = &shard->slots[slot_of_hash(hash, world.config.slots).index];
+    uint32_t ref = bucket_find(shard, slot, hash, key);
+    if (ref != 0 && resident_at(&shard->arena, ref)->rounded) {
+        sim_cover(COVER_ROUNDED);
+    }
+}
+
 /* One take, as it was decided: `from` is what the bucket's rule said. */
 static void decision_look(const struct shard_seen *seen, const struct check_asked *take,
                           uint64_t token, const struct decided *from, bool held) {
@@ -203,6 +213,7 @@ static void decision_look(const struct shard_seen *seen, const struct check_aske
         held_keep(seen->shard, token, &decision);
     } else if (takes && decision.strict) {
         keys_granted_strictly(&decision);
+        rounded_look(seen->shard, take->key);
     }
 }
 

@@ -54,7 +54,7 @@ static void take_fill(uint32_t key, uint64_t cost, char name[32], struct take *t
     *take = (struct take){.key = bytes_of_text(name), .cost_tokens = cost};
     if (key % 4 == 3) {
         take->plan.kind = PLAN_CHOICE_INLINE;
-        take->plan.limit = (struct limit){7 + key, SECOND, 15 + key};
+        take->plan.limit = (struct limit){7 + key, SECOND, (15 + key) * wide_times()};
     } else if (key_plan(key) != NULL) {
         take->plan.kind = PLAN_CHOICE_NAMED;
         take->plan.name = bytes_of_text(key_plan(key));
@@ -251,7 +251,7 @@ static void on_timer(uv_timer_t *timer) {
         uv_timer_start(timer, on_timer, (silent_to_ns - sim_now()) / MS + 1, 0);
         return;
     }
-    if (sim_now() < world.config.end_ns - CHECK_REFILL_NS) {
+    if (sim_now() < world.config.end_ns - config_refill_ns(&world.config)) {
         uint32_t burst = sim_chance(STREAM_CLIENTS, 50) ? 20 : 1;
         for (uint32_t i = 0; i < burst; i++) {
             ask(client);

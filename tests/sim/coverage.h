@@ -63,6 +63,7 @@
     X(GRANTS_FORGOTTEN, "grants forgotten by a crash")                                             \
     X(TAKE_GRANTED, "take granted")                                                                \
     X(HELD, "result held until its mark is written")                                               \
+    X(ROUNDED, "take within a record that is rounded up")                                          \
     X(ASKED, "take waited for its key to be read")                                                 \
     X(HIBERNATED, "bucket left memory")                                                            \
     X(ASKED_ASLEEP, "take waited for a bucket that had left memory")                               \

@@ -47,9 +47,9 @@ static void plan_write(struct writer *writer, const char *name, uint32_t count,
 
 /* The first variant is that which a run begins with. */
 static void plans_write(struct writer *writer, uint32_t variant) {
-    uint64_t more = variant * 3;
-    struct limit usual[] = {{10 + more, SECOND, 20 + more}};
-    struct limit pair[] = {{50, SECOND, 30}, {30 + more, SECOND, 60}};
+    uint64_t more = variant * 3, times = wide_times();
+    struct limit usual[] = {{10 + more, SECOND, (20 + more) * times}};
+    struct limit pair[] = {{50, SECOND, 30 * times}, {30 + more, SECOND, 60 * times}};
     struct limit slow[] = {{2 + variant, SECOND, SLOW_PLAN_BURST}};
     if (world.config.outage_ns > 0) { /* of which half comes back in the meantime */
         uint64_t twice_ns = 2 * world.config.outage_ns;

@@ -54,6 +54,15 @@ void config_draw(struct config *config) {
     }
     /* Last: what was drawn before it stays what it was. */
     config->features |= (uint64_t)sim_chance(STREAM_CONFIG, 350) << FEATURE_FALLBACK;
+    config->features |= (uint64_t)sim_chance(STREAM_CONFIG, 500) << FEATURE_WIDE;
+}
+
+uint64_t wide_times(void) {
+    return config_has(&world.config, FEATURE_WIDE) ? WIDE_TIMES : 1;
+}
+
+uint64_t config_refill_ns(const struct config *config) {
+    return config_has(config, FEATURE_WIDE) ? CHECK_REFILL_WIDE_NS : CHECK_REFILL_NS;
 }
 
 /* --- names --------------------------------------------------------------------------------- */

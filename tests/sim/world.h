@@ -48,14 +48,15 @@
     X(STRICT, "strict")                                                                            \
     X(SMALL_ROUTER, "small-router")                                                                \
     X(HIBERNATE, "hibernate")                                                                      \
-    X(FALLBACK, "fallback")
+    X(FALLBACK, "fallback")                                                                        \
+    X(WIDE, "wide")
 
 enum feature {
 #define X(name, text) FEATURE_##name,
     FEATURES(X)
 #undef X
 };
-#define FEATURE_COUNT (FEATURE_FALLBACK + 1)
+#define FEATURE_COUNT (FEATURE_WIDE + 1)
 
 struct config {
     uint64_t features; /* a bit each */
@@ -149,6 +150,12 @@ const char *key_plan(uint32_t key);
 
 /* The burst of the plan that is relaxed in every run. */
 #define SLOW_PLAN_BURST 14
+
+/* Bursts that are so many times as large, with `wide`: large enough for records to be rounded up. */
+#define WIDE_TIMES 8
+
+uint64_t wide_times(void);
+uint64_t config_refill_ns(const struct config *config);
 
 /* Programs of the simulator's own. */
 void clients_begin(void);
