@@ -35,7 +35,7 @@ struct resident {
     /* Its record is rounded up (shard_mark.c); while it is dirty: is to be. If it is unreadable: a
      * later version wrote that, so it stays as it is. */
     uint16_t rounded : 1;
-    uint16_t used : 1;     /* asked for since the sweep last made room */
+    uint16_t used : 1;  /* asked for since the sweep last made room */
     uint16_t mixed : 1; /* a take that was not held changed it, and that is not acknowledged yet */
     uint8_t key_size_less_one;
     uint8_t state;

@@ -287,8 +287,6 @@ void mark_round(struct shard *shard, struct shard_slot *slot, uint32_t ref, stru
 }
 
 void mark_stored(struct shard *shard, uint32_t ref, bool ok) {
-    struct resident *resident = resident_at(&shard->arena, ref);
-    resident->rounded = resident->rounded && ok;
     struct mark *mark = mark_of(shard, ref);
     if (mark == NULL) {
         return;

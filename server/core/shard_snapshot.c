@@ -24,8 +24,7 @@ void snapshot_hurry(struct shard *shard, struct shard_slot *slot) {
     }
 }
 
-static void entry_fill(struct shard *shard, struct shard_slot *slot, uint32_t ref,
-                       bool remove) {
+static void entry_fill(struct shard *shard, struct shard_slot *slot, uint32_t ref, bool remove) {
     struct resident *resident = resident_at(&shard->arena, ref);
     uint32_t ahead_tokens = mark_emitted(shard, slot, ref, remove);
     assert(shard->entry_count < SHARD_UPDATE_ENTRIES_MAX);

@@ -156,7 +156,7 @@ static enum reason take_decide(struct shard *shard, const struct subject *subjec
     if (reason == REASON_NONE) {
         struct resident *resident = resident_at(&shard->arena, ref);
         resident->mixed = resident->mixed || (item->verb == VERB_TAKE && shard->held_used > 0);
-        resident->rounded = 0;
+        resident->rounded = resident->rounded && wanted.strict;
         bucket_mark_dirty(shard, slot, ref);
     }
     return reason;

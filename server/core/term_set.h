@@ -33,8 +33,8 @@ struct term {
     uint32_t users;
     uint32_t generation;
     uint16_t next_free;
-    struct name name;   /* size 0 if inline */
-    struct terms terms; /* UNKNOWN: limits are zero */
+    struct name name;                      /* size 0 if inline */
+    struct terms terms;                    /* UNKNOWN: limits are zero */
     uint64_t grid_ns[LIMITS_PER_PLAN_MAX]; /* to which records are rounded up; [0] is 0: not so */
     /* What the plan set in force says, kept by the shard: */
     int32_t plan_at; /* the plan of that name, or -1 */

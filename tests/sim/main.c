@@ -88,7 +88,8 @@ static void config_apply(const struct arguments *arguments, struct config *confi
     if (arguments->end_ms > 0 && arguments->end_ms * MS < config->faults_end_ns) {
         config->faults_end_ns = arguments->end_ms * MS;
     }
-    config->end_ns = config->faults_end_ns + CHECK_SETTLE_NS + 4 * SECOND + config_refill_ns(config);
+    config->end_ns =
+        config->faults_end_ns + CHECK_SETTLE_NS + 4 * SECOND + config_refill_ns(config);
 }
 
 static void run(const struct arguments *arguments, uint64_t seed, struct report *report) {

@@ -151,7 +151,8 @@ const char *key_plan(uint32_t key);
 /* The burst of the plan that is relaxed in every run. */
 #define SLOW_PLAN_BURST 14
 
-/* Bursts that are so many times as large, with `wide`: large enough for records to be rounded up. */
+/* Bursts that are so many times as large, with `wide`: large enough for records to be rounded up.
+ */
 #define WIDE_TIMES 8
 
 uint64_t wide_times(void);

@@ -240,6 +240,38 @@ static void test_idle_tokens_are_rounded_up_and_bounded(void **state) {
     assert_int_equal(bucket_idle_tokens(&fast, never, UINT64_MAX), UINT64_MAX);
 }
 
+/* Up to a multiple of a power of two, and a part of a nanosecond is more than none. */
+static void test_rounding_up(void **state) {
+    static const struct {
+        struct tat tat;
+        uint64_t rounded_ns;
+    } cases[] = {{{0, 0}, 0},   {{0, 1}, 64},   {{1, 0}, 64},    {{63, 2}, 64},
+                 {{64, 0}, 64}, {{64, 1}, 128}, {{100, 0}, 128}, {{128, 0}, 128}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tat rounded = bucket_rounded(cases[i].tat, 64);
+        assert_int_equal(rounded.ns, cases[i].rounded_ns);
+        assert_int_equal(rounded.part, 0);
+    }
+    assert_int_equal(bucket_rounded((struct tat){7, 1}, 1).ns, 8);
+}
+
+/* A power of two, at most the part of the burst, and two tokens at least. */
+static void test_the_grid_of_a_limit(void **state) {
+    static const struct {
+        struct limit limit;
+        uint64_t grid_ns;
+    } cases[] = {
+        {{1, 1 << 20, 32}, 0}, /* one token */
+        {{1, 1 << 20, 63}, 0},        {{1, 1 << 20, 64}, 2 << 20},
+        {{1, 1 << 20, 127}, 2 << 20}, {{1, 1 << 20, 128}, 4 << 20},
+        {{3, 1 << 20, 64}, 0}, /* 2^19 ns, and two tokens are 699,051 */
+        {{3, 1 << 20, 96}, 1 << 20},  {{1, 1, 1}, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(bucket_grid_ns(&cases[i].limit, 32), cases[i].grid_ns);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spends_the_burst_then_the_rate),
@@ -253,6 +285,8 @@ int main(void) {
         cmocka_unit_test(test_convert_keeps_the_tokens_spent),
         cmocka_unit_test(test_convert_is_bounded),
         cmocka_unit_test(test_idle_tokens_are_rounded_up_and_bounded),
+        cmocka_unit_test(test_rounding_up),
+        cmocka_unit_test(test_the_grid_of_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,6 +37,10 @@ static int open_crowded(void **state) {
     return open_with(&(struct fixture_options){.resident_max = 2, .settle_ms = 100});
 }
 
+static int open_one_slot(void **state) {
+    return open_with(&(struct fixture_options){.slot_count = 1});
+}
+
 static int close_any(void **state) {
     fixture_close(&fixture);
     return 0;
@@ -302,6 +306,43 @@ static void test_relaxed_takes_and_refunds_and_other_terms(void **state) {
     }
 }
 
+/* What a crash may cost a bucket whose takes do not wait is said in time, not in tokens. */
+static void test_a_relaxed_take_has_a_record_as_it_is(void **state) {
+    uint64_t full_ns = fixture.now_ns;
+    warm_up("a");
+    for (uint32_t i = 0; i < fixture.plans->plan_count; i++) {
+        fixture.plans->plans[i].durability = DURABILITY_RELAXED;
+    }
+    struct shard_event event = {.kind = SHARD_EVENT_PLANS};
+    event.plans.set = fixture.plans;
+    fixture_step(&fixture, &event);
+    assert_true(taken_at_once("a", ROUND_MOST, "strict"));
+    fixture_pass(&fixture, SECOND);
+    assert_int_equal(stored_ns("a", 0), full_ns + (2 + ROUND_MOST) * HOUR);
+}
+
+/* A slot that is too large to be looked through at once. */
+static void test_what_the_store_forgot_does_not_count_before_it_is_looked_at(void **state) {
+    static char keys[3 * SHARD_SWEEP_ENTRIES][16];
+    uint32_t count = sizeof keys / sizeof keys[0];
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < count; i++) {
+            snprintf(keys[i], sizeof keys[i], "key-%u", i);
+            fixture_take(&fixture, keys[i], 1, "strict");
+        }
+        fixture_pass(&fixture, SECOND);
+    }
+    assert_true(taken_at_once(keys[0], 1, "strict"));
+    fixture_store(&fixture, false, false);
+    fixture.hold = true;
+    fixture_store(&fixture, true, true);
+    for (uint32_t i = 0; i < count; i++) {
+        assert_false(taken_at_once(keys[i], 1, "strict"));
+    }
+    fixture.hold = false;
+    fixture_answer_all(&fixture);
+}
+
 /* One that uses it up within seconds gets reservations that grow. */
 static void test_a_hot_bucket_gets_further_ahead(void **state) {
     warm_up("a");
@@ -335,6 +376,10 @@ int main(void) {
         TEST(test_giving_away_what_is_being_written_costs_nothing),
         cmocka_unit_test_setup_teardown(test_leaving_memory_costs_nothing, open_crowded, close_any),
         TEST(test_relaxed_takes_and_refunds_and_other_terms),
+        TEST(test_a_relaxed_take_has_a_record_as_it_is),
+        cmocka_unit_test_setup_teardown(
+            test_what_the_store_forgot_does_not_count_before_it_is_looked_at, open_one_slot,
+            close_any),
         TEST(test_a_hot_bucket_gets_further_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
