@@ -1,13 +1,13 @@
 /*
- * What a shard knows of the marks of its busy buckets.
+ * What a shard knows of the marks of its hot buckets.
  *
  * A bucket's mark is its record in the store. Under `strict` it is never behind the bucket: a take
  * beyond it waits until a newer one is acknowledged. A record may be written ahead of the bucket by
  * a reservation, and as long as takes stay within that lead they need not wait. How far ahead, and
  * how large the next reservation is to be, stands here, for as many buckets as there are entries.
- * A bucket without an entry has no lead: then its mark is where the bucket is, or the next take
- * waits. So an entry may be dropped at any time, as long as the bucket's exact state is written
- * afterwards if its record was ahead.
+ * A bucket without an entry has no lead, unless its record is rounded up (shard_mark.c): then its
+ * mark is where the bucket is, or the next take waits. So an entry may be dropped at any time, as
+ * long as the bucket's exact state is written afterwards if its record was ahead.
  *
  * A set-associative table of fixed size; the oldest entry of a set makes room for a bucket that is
  * used more often. Used on the shard's thread only.

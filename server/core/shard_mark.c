@@ -10,6 +10,11 @@
  * While a record is under way the store has either it or the one before, so a take counts as
  * acknowledged only within both leads. (A record is never written with a smaller lead than the
  * bucket has, except when nothing is decided any more.)
+ *
+ * How far its record is ahead, a bucket that is hot has in an entry of struct marks. One that is
+ * warm has its record rounded up to a grid of times that its limits alone say: as long as its tats
+ * round up to the same points they are within the record, and nothing else has to be remembered.
+ * One that is cold has its record as it is. (Decision 0031.)
  */
 #include <assert.h>
 
