@@ -57,23 +57,23 @@ struct shard_slot {
     uint32_t away_seen; /* of these, met by the survey's round under way, or new since it began */
     uint8_t state;      /* enum slot_state */
     uint8_t op_kind;
-    bool wanted;      /* the map gives it to this shard */
-    bool to_seal;     /* it is to be handed over: SEALED as soon as it would be SERVING */
-    bool overdue;     /* a new snapshot is to begin as soon as the one under way is through */
-    bool keys_loaded; /* LOADING: on to the buckets */
-    bool discard;     /* RELEASING: nothing is to be written any more */
-    bool rewrite;     /* its clean buckets are to be written again */
-    bool rewrite_all; /* all of them, else only those whose records are rounded up */
-    bool rounded;     /* records of it may be rounded up */
-    bool backoff;     /* to wait a while before it is fenced again */
-    bool leftovers;   /* the store may have records of keys that memory has not (load_leftovers) */
-    bool streaming;   /* its pages are being read: LOADING, or SERVING and `leftovers` */
-    bool watch;       /* its fence is to be looked at, by a write of nothing if there is none */
-    bool wrote;       /* its last operation was a write, so the next is a page */
-    bool asleep;      /* the store has, or may have, records of keys that are not in memory */
-    bool survey_due;  /* a page is to be read for the survey */
-    bool page_stale;  /* the outstanding page is of a server that may have been another one */
-    bool refence;     /* a write was given up: it may still come, and is to find a higher fence */
+    bool wanted;          /* the map gives it to this shard */
+    bool to_seal;         /* it is to be handed over: SEALED as soon as it would be SERVING */
+    bool overdue;         /* a new snapshot is to begin as soon as the one under way is through */
+    bool keys_loaded;     /* LOADING: on to the buckets */
+    bool discard;         /* RELEASING: nothing is to be written any more */
+    bool rewrite : 1;     /* its clean buckets are to be written again */
+    bool rewrite_all : 1; /* all of them, else only those whose records are rounded up */
+    bool rounded : 1;     /* records of it may be rounded up */
+    bool backoff;         /* to wait a while before it is fenced again */
+    bool leftovers;  /* the store may have records of keys that memory has not (load_leftovers) */
+    bool streaming;  /* its pages are being read: LOADING, or SERVING and `leftovers` */
+    bool watch;      /* its fence is to be looked at, by a write of nothing if there is none */
+    bool wrote;      /* its last operation was a write, so the next is a page */
+    bool asleep;     /* the store has, or may have, records of keys that are not in memory */
+    bool survey_due; /* a page is to be read for the survey */
+    bool page_stale; /* the outstanding page is of a server that may have been another one */
+    bool refence;    /* a write was given up: it may still come, and is to find a higher fence */
     bool keys_unwritten; /* assignments are to be written again (shard_keys.c) */
     bool keys_all;       /* all of them, else only what is to be taken away */
     bool keys_writing;   /* the outstanding write is of assignments */

@@ -154,9 +154,12 @@ static enum reason take_decide(struct shard *shard, const struct subject *subjec
     }
     reason = bucket_commit(shard, slot, hash, item->take.key, &ref, &wanted, change.after);
     if (reason == REASON_NONE) {
-        struct resident *resident = resident_at(&shard->arena, ref);
-        resident->mixed = resident->mixed || (item->verb == VERB_TAKE && shard->held_used > 0);
-        resident->rounded = resident->rounded && wanted.strict;
+        if (item->verb == VERB_TAKE && shard->held_used > 0) {
+            resident_at(&shard->arena, ref)->mixed = 1;
+        }
+        if (!wanted.strict) {
+            resident_at(&shard->arena, ref)->rounded = 0;
+        }
         bucket_mark_dirty(shard, slot, ref);
     }
     return reason;
