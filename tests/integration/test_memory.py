@@ -27,6 +27,9 @@ STAYED = 1000
 ALL_LIVES = 100000
 LIVES = ALL_LIVES if SOAK else 12 if QUICK else 40
 
+# More than is ever taken of a key.
+BURST = 100000
+
 # sluicectl's exit code.
 NO_MEMORY = 71
 
@@ -164,8 +167,8 @@ class ServerMemoryTest(MemoryTest):
             process.end()
         return code, process.log()
 
-    def ask(self, process, url, *calls):
-        """Each of the calls, whatever the answers; nobody waits long for a process that ended."""
+    def connect(self, process, url):
+        """Nobody waits long for a process that ended."""
         def connected():
             if not process.alive:
                 raise Closed("it ended")
@@ -174,7 +177,11 @@ class ServerMemoryTest(MemoryTest):
             except (OSError, Closed):
                 return None
 
-        with wait_for("somebody listens", connected, 5) as connection:
+        return wait_for("somebody listens", connected, 5)
+
+    def ask(self, process, url, *calls):
+        """Each of the calls, whatever the answers."""
+        with self.connect(process, url) as connection:
             for method, *params in calls:
                 try:
                     connection.call(method, *params, timeout_s=1)
@@ -201,6 +208,46 @@ class ServerMemoryTest(MemoryTest):
             return self.live(node, at, serve)
 
         self.assertGreater(self.each("sluice-node", life), 100)
+
+    def test_router_that_decides(self):
+        """The node stands still while the router is asked, so that it decides in Redis. What it has
+        granted is counted there, whatever was missing."""
+        plans = {"default": "safe", "plans": [{
+            "name": "safe", "limits": [{"rate": 1, "period_ms": HOUR_MS, "burst": BURST}],
+            "on_unavailable": "redis"}]}
+        granted = fallen = 0
+        with Cluster(nodes=1, shards=1, slots=16, plans=plans,
+                     node_args=["--lease-ttl", "60s"]) as cluster:
+            node = cluster.nodes[0]
+            router = Router(self.directory, cluster.nodes, ["--redis", cluster.redis.url], name="poor")
+
+            def store_is_up(process, connection):
+                if not process.alive:
+                    raise Closed("it ended")
+                return connection.call("cluster.status", timeout_s=1)["store"] == "up"
+
+            def serve(process):
+                nonlocal granted, fallen
+                with self.connect(process, process.url) as connection:
+                    wait_for("it has a store", lambda: store_is_up(process, connection), 3)
+                    os.kill(node.pid, signal.SIGSTOP)
+                    try:
+                        for _ in range(3):
+                            take = connection.take(b"k", 1, None, {"deadline_ms": 60}, 1)
+                            granted += take.allowed and take.remaining is not None
+                            fallen += take.degraded
+                    finally:
+                        os.kill(node.pid, signal.SIGCONT)
+
+            self.assertGreater(self.each("sluice-router that decides in Redis", lambda at: self.live(
+                router, at, serve), LIVES // 2), 20)
+            self.assertGreater(fallen, 0)
+            cluster.wait_ready()
+            with cluster.connect() as connection:
+                spent = BURST - connection.take(b"k", 0).remaining
+        say("%d granted, of those and others %d by the router; %d are counted" % (
+            granted, fallen, spent))
+        self.assertGreaterEqual(spent, granted)
 
     def test_router(self):
         with Cluster(nodes=1, shards=2, slots=64) as cluster:
