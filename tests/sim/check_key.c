@@ -126,11 +126,22 @@ static void account_restart(struct key_model *model, const struct terms *terms, 
     model->folded_ns = sim_now();
 }
 
+/* The bucket goes on refilling by so many tokens a period of `from`, until a take, granted or
+ * refused, puts it under the account's terms: a peek does not, nor does a router that refuses. */
+static void refills_as_before(struct key_model *model, uint32_t limit_at, uint64_t tokens,
+                              const struct limit *from) {
+    parts scaled = (parts)tokens * model->terms.limits[limit_at].period_ns / from->period_ns;
+    model->slowest[limit_at] = least(model->slowest[limit_at], (uint64_t)scaled);
+}
+
 /* Under other limits of the same plan what was spent stays spent. Of another plan nobody knows here
  * when it came, and what was between. */
 static void terms_change(struct key_model *model, const struct terms *terms, uint64_t now_ns) {
     struct key_model before = *model;
     account_restart(model, terms, now_ns);
+    for (uint32_t i = 0; i < before.terms.limit_count && i < terms->limit_count; i++) {
+        refills_as_before(model, i, before.slowest[i], &before.terms.limits[i]);
+    }
     for (uint32_t i = 0; plans_same(&before.terms, terms) && i < terms->limit_count; i++) {
         const struct limit *limit = &terms->limits[i];
         parts full =
@@ -138,7 +149,6 @@ static void terms_change(struct key_model *model, const struct terms *terms, uin
         if (before.low[i] > full) {
             model->low[i] = model->base[i] = at(limit, now_ns) + before.low[i] - full;
         }
-        model->slowest[i] = least(before.slowest[i], limit->rate_tokens);
         model->fastest[i] = greatest(before.fastest[i], limit->rate_tokens);
     }
 }
@@ -242,6 +252,17 @@ static void refused(const struct key_model *model, const struct check_decision *
     }
     sim_fail("refusal", "%s: %s refused %" PRIu64 " tokens that were there", model->name,
              decision->process->name, decision->cost);
+}
+
+/* A refused take has put the bucket under the account's terms. Where limits change, a shard that
+ * has not heard of the newest may have left it as it was. */
+static void refills_from_now(struct key_model *model, const struct check_decision *decision) {
+    if (decision->verb != VERB_TAKE || config_has(&world.config, FEATURE_PLANS)) {
+        return;
+    }
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        model->slowest[i] = model->terms.limits[i].rate_tokens;
+    }
 }
 
 static void refunded(struct key_model *model, const struct check_decision *decision) {
@@ -409,6 +430,7 @@ void keys_decided(const struct check_decision *decision) {
         }
     } else if (!decision->allowed) {
         refused(model, decision);
+        refills_from_now(model, decision);
     }
     model->strict = decision->strict;
 }
@@ -501,11 +523,32 @@ static void safe_low_of(const struct key_model *model, uint64_t until_ns, const 
     }
 }
 
+/* The record is under other terms, or cannot be read: a take that put the bucket under the
+ * account's was not written. It owes what the record says, and refills by that. */
+static void account_reread(struct key_model *model) {
+    struct buffer out = {0};
+    struct record record = {.tat_count = 0};
+    struct terms terms;
+    uint64_t slack_ns = check_clock_bound();
+    account_restart(model, &model->terms, store_clock() + slack_ns);
+    if (stored_record(model->name, model->slot, &record, &out) && stored_terms(&record, &terms)) {
+        for (uint32_t i = 0; i < terms.limit_count && i < model->terms.limit_count; i++) {
+            const struct limit *from = &terms.limits[i], *limit = &model->terms.limits[i];
+            parts full = at(from, record.tats[i].ns + 1), now = at(from, store_clock() - slack_ns);
+            parts tokens = full > now ? (full - now) / from->period_ns + 1 : 0;
+            parts high = at(limit, store_clock() + slack_ns) + tokens * limit->period_ns;
+            model->high[i] = most(model->high[i], high);
+            refills_as_before(model, i, from->rate_tokens, from);
+        }
+    }
+    buffer_free(&out);
+}
+
 static void reloaded(struct key_model *model, bool whole) {
     parts stored[LIMITS_PER_PLAN_MAX];
     plans_pass(model, 0);
     if (!stored_read(model, stored)) {
-        account_restart(model, &model->terms, store_clock() + check_clock_bound());
+        account_reread(model);
         return;
     }
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
@@ -553,29 +596,4 @@ void keys_reloaded(uint32_t slot, bool whole) {
             reloaded(&models[i], whole);
         }
     }
-}
-
-/* --- the end ------------------------------------------------------------------------------- */
-
-static void left_over(void *ctx, const char *key, struct bytes field, struct bytes value) {
-    uint32_t *owing = ctx;
-    struct record record;
-    struct fault fault;
-    bool owes = false;
-    if (record_read(value, &record, &fault) == CODE_OK) {
-        for (uint32_t i = 0; i < record.tat_count; i++) {
-            owes = owes || record.tats[i].ns > store_clock() - CHECK_ABSENT_NS;
-        }
-    }
-    if (!owes) {
-        sim_fail("absent", "%.*s is full, and still has a record in %s", (int)field.size,
-                 (const char *)field.data, key);
-    }
-    *owing += 1;
-}
-
-uint32_t keys_end(void) {
-    uint32_t owing = 0;
-    db_visit(store_db(), ":buckets", left_over, &owing);
-    return owing;
 }
