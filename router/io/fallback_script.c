@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "runtime/redis_time.h"
+
 #define TEXT_OF(number) #number
 #define TEXT(number) TEXT_OF(number)
 #define PER_LIMIT TEXT(FALLBACK_WORDS_PER_LIMIT)
@@ -240,7 +242,8 @@ bool fallback_answer_read(const struct bytes parts[5], struct fallback_answer *a
     answer->status = (enum fallback_status)status;
     answer->record = parts[3];
     answer->assigned = parts[4];
-    if (status == FALLBACK_FAILED || !decimal_read(parts[1], INT64_MAX / 1000000000, &seconds) ||
+    if (status == FALLBACK_FAILED ||
+        !decimal_read(parts[1], REDIS_TIME_SECONDS_MAX - 1, &seconds) ||
         !decimal_read(parts[2], 999999, &micros)) {
         return false;
     }

@@ -15,3 +15,5 @@ foreach(name fallback_call wheel)
 endforeach()
 sluice_test(router_io SOURCES ${dir}/test_router_io.c ${dir}/test_router_io_fixture.c
     LINK sluice_router)
+sluice_test(fallback_answer SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_fallback_answer.c
+    LINK sluice_router)
