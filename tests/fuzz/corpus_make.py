@@ -153,7 +153,7 @@ def main():
                                 [(1, table) for table in CLUSTER_TABLES]))
     write("shard", [bytes([start]) + data for start, data in
                     zip((2, 3, 6, 18, 0, 34, 50, 98, 178), events(9))]) # from 32: few buckets stay
-    for lying in ("store", "membership", "boot", "ctl_store"):
+    for lying in ("store", "membership", "boot", "fallback", "ctl_store"):
         write(lying, [b"\0"] + [bytes([start]) + data for start, data in enumerate(events(5))])
     asked = events(5) # of a store, too: the last byte is odd
     write("router", asked + [b"\x0e" + data + b"\xf0\xf1\1\0\2\1" for data in asked])

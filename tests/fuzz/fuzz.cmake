@@ -49,6 +49,9 @@ endfunction()
 sluice_fuzz_lying(store LINK sluice_server)
 sluice_fuzz_lying(membership LINK sluice_server)
 sluice_fuzz_lying(boot LINK sluice_server)
+sluice_fuzz_lying(fallback ${fuzz_dir}/../../router/io/fallback.c
+                  ${fuzz_dir}/../../router/io/fallback_script.c
+                  LINK sluice_router_core sluice_runtime)
 sluice_fuzz(command_line LINK sluice_server)
 sluice_fuzz(ctl_answer SOURCES ${fuzz_dir}/../../ctl/json_value.c
             LINK sluice_plans_file sluice_proto PkgConfig::JANSSON)
