@@ -173,6 +173,9 @@ void assigned_look(const struct shard *shard);
 
 /* The highest fence of a slot that was ever raised, when, and by whom. */
 uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by);
+/* The grant is a former owner's, whose slot another had by then (true time): it is within a mark
+ * that the newer owner has read, so an account that started over then has forgiven it. */
+bool fence_forgiven(const struct check_decision *decision, uint32_t slot, uint64_t then_ns);
 
 /* When the owner under that fence was told that a router had raised it, and dropped what it had not
  * written; 0: it was not. */

@@ -389,6 +389,7 @@ void keys_granted_strictly(const struct check_decision *decision) {
     }
     bool counts = decision->cost > 0 && decision->decided_ns > model->refunded_ns &&
                   decision->decided_ns >= model->folded_ns &&
+                  !fence_forgiven(decision, model->slot, model->refunded_ns) &&
                   terms_equal(&model->terms, decision->terms);
     if (world.unpromised || !counts) {
         return;
