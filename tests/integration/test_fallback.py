@@ -16,6 +16,8 @@ from sp_client import RpcError
 BURST = 4000
 RESERVED = BURST // 8  # SHARD_RESERVE_PART
 PASSWORD = "battery-staple"
+SNAPSHOT_S = 0.1  # sluice-node's --snapshot-interval, unless told otherwise
+WRITTEN_S = 0.4  # how long a snapshot may be under way, on a machine with other work
 PLANS = {
     "default": "safe",
     "plans": [
@@ -149,6 +151,33 @@ class FallbackTest(ClusterTest):
                 rounds, by_owner, by_router, max(total.values()), BURST, lost, writes,
                 after["fallback_reads"] - before["fallback_reads"], after["fallback_median_us"],
                 after["fallback_longest_us"]))
+
+    def test_relaxed_plans_forget_an_interval_at_most(self):
+        """What owners granted since their last snapshot comes on top, and nothing else does."""
+        keys = [b"loose-%d" % i for i in range(20)]
+        load = Load(self.cluster.router.url, keys, "loose", window=8).start()
+        time.sleep(1.6)
+        killed = time.monotonic()
+        self.kill_all()
+        time.sleep(0.8 * SLOW)
+        self.start_all()
+        started = time.monotonic()
+        time.sleep(0.3 * SLOW)
+        load.stop()
+        self.assertEqual(load.errors, [])
+        self.settle()
+        levels = self.cluster.levels(keys, "loose")
+        since = killed - SNAPSHOT_S - WRITTEN_S * SLOW
+        forgotten, most = 0, 0
+        for key in keys:
+            owed = len(load.granted[key]) + len(load.fallen[key]) - (BURST - levels[key])
+            on_top = sum(since < at < started for at in load.granted[key])
+            self.assertLessEqual(owed, on_top, key)
+            forgotten, most = forgotten + max(owed, 0), most + on_top
+        self.assertGreater(sum(map(len, load.granted.values())), 2 * most, "a part, not all")
+        self.assertGreater(sum(map(len, load.fallen.values())), 200 / SLOW)
+        say("relaxed, all nodes killed under load: %d tokens forgotten, of %d that were granted in "
+            "the interval before" % (forgotten, most))
 
     def test_nodes_stopped_and_continued_under_load(self):
         """Alive, silent, and then back with all that they remember: none of it replaces what the
