@@ -53,7 +53,7 @@ static void status_tell(struct shard_loop *loop, uint64_t token) {
     }
     loads_tell(loop, message);
     message->status.endpoint = *endpoint_counters(loop->endpoint);
-    message->status.clock_error_ns = clock_error_ns(&loop->clock);
+    message->status.clock_error_ns = clock_error_ns(&loop->clock, clock_monotonic_ns());
     message->status.store_up = store_is_up(loop->store);
     node_tell(loop, message);
 }

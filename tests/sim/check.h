@@ -85,7 +85,7 @@ void check_clock_jump(uint64_t ns);
 uint64_t check_clock_jumps(void);
 /* A node reads its clock: it is as exact as the node itself says. */
 struct cluster_clock;
-void check_clock_read(const struct cluster_clock *clock, uint64_t now_ns);
+void check_clock_read(const struct cluster_clock *clock, uint64_t monotonic_ns, uint64_t now_ns);
 /* What two nodes may be wrong by: it widens their promises. */
 uint64_t check_clock_bound(void);
 

@@ -120,7 +120,7 @@ uint64_t __wrap_clock_now_ns(struct cluster_clock *clock, uint64_t monotonic_ns)
 
 uint64_t __wrap_clock_now_ns(struct cluster_clock *clock, uint64_t monotonic_ns) {
     uint64_t now_ns = __real_clock_now_ns(clock, monotonic_ns);
-    check_clock_read(clock, now_ns);
+    check_clock_read(clock, monotonic_ns, now_ns);
     return check_planted(PLANT_CLOCK_BACK) ? now_ns - sim_below(STREAM_SYSTEM, 5 * MS) : now_ns;
 }
 
