@@ -136,6 +136,8 @@ struct record;
 bool stored_record(const char *key, uint32_t slot, struct record *record, struct buffer *out);
 /* The terms that it was written under, by the plans that the store has; false: nobody can say. */
 bool stored_terms(const struct record *record, struct terms *terms);
+/* Whether it was written under those. */
+bool stored_under(const struct record *record, const struct terms *terms);
 
 /* Results that a shard holds back. What a dead process held was never granted. */
 void held_keep(const void *shard, uint64_t token, const struct check_decision *decision);

@@ -5,9 +5,8 @@
 #include "proto/slot.h"
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
+#include "tests/sim/parts.h"
 #include "tests/sim/world.h"
-
-typedef unsigned __int128 parts; /* a time in 1 / rate ns */
 
 /* States of a key that are remembered, to tell which grants were old enough to be safe. */
 #define PAST_MAX 128
@@ -49,6 +48,7 @@ struct key_model {
     struct grant grants[GRANTS_MAX];
     uint32_t grant_count;
     parts base[LIMITS_PER_PLAN_MAX];
+    bool owes; /* a limit was lowered since its owner granted: it may lack more than a burst */
     uint64_t refunded_ns; /* true time: what was decided until then is no longer counted */
     uint64_t folded_ns;   /* the same, of what was decided before */
     /* Tokens of a period by any terms that the bucket can have been under since it was charged
@@ -82,22 +82,6 @@ static struct key_model *model_find(struct bytes key) {
     sim_fail("bound", "a decision on a key that nobody asked for");
 }
 
-static parts at(const struct limit *limit, uint64_t ns) {
-    return (parts)ns * limit->rate_tokens;
-}
-
-static parts most(parts a, parts b) {
-    return a > b ? a : b;
-}
-
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-static uint64_t greatest(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
 /* Tokens that the bucket can lack under one of its limits. A former owner whose clock was ahead
  * leaves a debt of rate * error, which an owner keeps as tokens when the plan changes. */
 static uint64_t debt_of(const struct key_model *model, uint32_t limit_at, uint64_t now_ns) {
@@ -122,6 +106,7 @@ static void account_restart(struct key_model *model, const struct terms *terms, 
         model->high[i] = at(limit, now_ns) + (parts)most_tokens * limit->period_ns;
     }
     model->terms = *terms;
+    model->owes = false;
     model->past_count = model->grant_count = 0;
     model->folded_ns = sim_now();
 }
@@ -150,11 +135,9 @@ static void terms_change(struct key_model *model, const struct terms *terms, uin
             model->low[i] = model->base[i] = at(limit, now_ns) + before.low[i] - full;
         }
         model->fastest[i] = greatest(before.fastest[i], limit->rate_tokens);
+        model->owes =
+            model->owes || before.owes || limit->burst_tokens < before.terms.limits[i].burst_tokens;
     }
-}
-
-static void lower(parts *low, parts by) {
-    *low -= by < *low ? by : *low;
 }
 
 /* While shards differ in what a plan's limits are, or go from one to another and back, the bucket
@@ -278,26 +261,13 @@ static void refunded(struct key_model *model, const struct check_decision *decis
 
 /* --- what the store holds when an owner reads it ------------------------------------------- */
 
-/* Whether a record was written under the terms that the account is kept under. */
-static bool record_fits(const struct key_model *model, const struct record *record) {
-    struct terms terms;
-    if (record->tat_count != model->terms.limit_count) {
-        return false;
-    }
-    if (!record->is_inline && !config_has(&world.config, FEATURE_PLANS) &&
-        !config_has(&world.config, FEATURE_ASSIGNS)) {
-        return true;
-    }
-    return stored_terms(record, &terms) && terms_equal(&terms, &model->terms);
-}
-
 static bool stored_read(const struct key_model *model, parts stored[LIMITS_PER_PLAN_MAX]) {
     struct buffer out = {0};
     struct record record;
     memset(stored, 0, LIMITS_PER_PLAN_MAX * sizeof stored[0]);
     bool found = stored_record(model->name, model->slot, &record, &out),
          absent = out.data[1] == '-';
-    bool good = absent || (found && record_fits(model, &record));
+    bool good = absent || (found && stored_under(&record, &model->terms));
     for (uint32_t i = 0; found && good && i < record.tat_count; i++) {
         stored[i] = at(&model->terms.limits[i], record.tats[i].ns) + record.tats[i].part;
     }
@@ -333,6 +303,24 @@ static void grant_add(struct key_model *model, uint64_t at_ns, uint64_t cost) {
     model->grant_count++;
 }
 
+/* What others than the owner may have reserved, each of them. */
+static parts reserved_of_others(const struct limit *limit) {
+    uint64_t others = (uint64_t)world.config.nodes * world.config.shards - 1;
+    return (parts)others * (limit->burst_tokens / SHARD_RESERVE_PART + 1) * limit->period_ns;
+}
+
+/* Of a bucket that owes more than a burst, since a limit was lowered, its owner grants nothing. A
+ * former owner, under limits that are those in force again, grants what it had reserved before: it
+ * is within a mark that the owner has read and counts as spent, which mark_look sees. So it may
+ * come on top of what was owed then, until the owner grants. */
+static void strict_owes(struct key_model *model, const struct check_decision *decision) {
+    if (model->owes && !decision->zombie) {
+        memcpy(model->base, model->low, sizeof model->base);
+        model->grant_count = 0;
+        model->owes = false;
+    }
+}
+
 /* Several owners' clocks may differ, and a refill with them. */
 static void strict_bound(struct key_model *model, const struct check_decision *decision) {
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
@@ -342,7 +330,8 @@ static void strict_bound(struct key_model *model, const struct check_decision *d
         for (uint32_t j = 0; j < model->grant_count; j++) {
             parts now = at(limit, model->grants[j].at_ns);
             full_at = most(full_at, now) + (parts)model->grants[j].cost * limit->period_ns;
-            if (full_at > now + room) {
+            parts owed = model->owes ? model->base[i] + reserved_of_others(limit) : 0;
+            if (full_at > most(now + room, owed)) {
                 bound_fail(model, decision, i, full_at - now - room);
             }
         }
@@ -394,6 +383,7 @@ void keys_granted_strictly(const struct check_decision *decision) {
     if (world.unpromised || !counts) {
         return;
     }
+    strict_owes(model, decision);
     grant_add(model, decision->now_ns, decision->cost);
     strict_bound(model, decision);
     mark_look(model, "at a grant");

@@ -5,6 +5,7 @@
 #include "proto/plan_codec.h"
 #include "proto/store_keys.h"
 #include "tests/sim/check.h"
+#include "tests/sim/world.h"
 
 bool stored_terms(const struct record *record, struct terms *terms) {
     if (record->is_inline) {
@@ -32,6 +33,18 @@ bool stored_terms(const struct record *record, struct terms *terms) {
     free(set);
     buffer_free(&out);
     return known;
+}
+
+bool stored_under(const struct record *record, const struct terms *terms) {
+    struct terms written;
+    if (record->tat_count != terms->limit_count) {
+        return false;
+    }
+    if (!record->is_inline && !config_has(&world.config, FEATURE_PLANS) &&
+        !config_has(&world.config, FEATURE_ASSIGNS)) {
+        return true;
+    }
+    return stored_terms(record, &written) && terms_equal(&written, terms);
 }
 
 bool stored_record(const char *key, uint32_t slot, struct record *record, struct buffer *out) {
