@@ -5,8 +5,8 @@ void ownership_init(struct ownership *ownership, uint64_t lease_ttl_ns) {
     ownership->lease_ttl_ns = lease_ttl_ns;
 }
 
-/* Calm lasts while heartbeats follow each other within half a lease, each answered within a third
- * of one. */
+/* Calm lasts while heartbeats follow each other within half a lease and on one connection, each
+ * answered within a third of one. */
 static bool calm(struct ownership *ownership, uint64_t sent_ns, uint64_t round_trip_ns) {
     uint64_t ttl_ns = ownership->lease_ttl_ns;
     bool prompt = round_trip_ns <= ttl_ns / 3 && ownership->last_beat_ns != 0 &&
@@ -17,6 +17,10 @@ static bool calm(struct ownership *ownership, uint64_t sent_ns, uint64_t round_t
         return false;
     }
     return sent_ns - ownership->calm_since_ns >= OWNERSHIP_CALM * ttl_ns;
+}
+
+void ownership_reconnected(struct ownership *ownership) {
+    ownership->last_beat_ns = 0;
 }
 
 /* The weights that a takeover spreads by: the dead have none; if all the living are drained they

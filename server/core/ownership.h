@@ -3,8 +3,10 @@
  *
  * A node without a lease is dead or cut off. Which of the two does not matter for safety: fences
  * keep two writers apart. It matters for calm, so a takeover is proposed only if the store has been
- * answering this node, promptly, for OWNERSHIP_CALM leases: after a pause of the store all leases
- * have run out, and nobody is dead.
+ * answering this node, promptly and on one connection, for OWNERSHIP_CALM leases: after a pause of
+ * the store all leases have run out, and nobody is dead. A store that comes back without the tail
+ * of what it had acknowledged lacks the newest leases too, however short it was away, and the
+ * newest marks: who lives is to be given the time to write them again.
  * The proposal is one compare-and-set of the map: of several nodes that propose at once one wins.
  */
 #ifndef SLUICE_SERVER_CORE_OWNERSHIP_H
@@ -22,6 +24,9 @@ struct ownership {
 };
 
 void ownership_init(struct ownership *ownership, uint64_t lease_ttl_ns);
+
+/* The next heartbeat is the first on a new connection to the store. */
+void ownership_reconnected(struct ownership *ownership);
 
 /* A heartbeat that was sent at sent_ns and took round_trip_ns (monotonic); `absent` has an entry
  * for each node of the map. Returns the number of moves (into `moves`, room for every slot) that

@@ -115,7 +115,9 @@ static void beat_tell(struct membership *membership, const redisReply *absent) {
     struct beat beat = {.number = membership->beats_sent,
                         .sent_ns = membership->beat_sent_ns,
                         .round_trip_ns = clock_monotonic_ns() - membership->beat_sent_ns,
+                        .reconnected = membership->reconnected,
                         .absent = membership->absent};
+    membership->reconnected = false;
     for (size_t i = 0; i < absent->elements && beat.absent_count < NODES_MAX; i++) {
         struct bytes id = bytes_of(absent->element[i]->str, absent->element[i]->len);
         if (absent->element[i]->type == REDIS_REPLY_STRING && name_valid(id)) {
@@ -265,6 +267,7 @@ void membership_release(struct membership *membership, void (*done)(void *ctx), 
 static void on_link_up(void *ctx, struct redis_link *link) {
     struct membership *membership = ctx;
     membership->beating = false;
+    membership->reconnected = true;
     if (membership->down_told[0] != '\0') {
         membership->down_told[0] = '\0';
         log_info(&membership->log, "Redis takes us in again");

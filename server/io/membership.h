@@ -36,6 +36,7 @@ struct member {
 struct beat {
     uint64_t number;
     uint64_t sent_ns, round_trip_ns; /* monotonic */
+    bool reconnected;                /* the first that was answered on this connection */
     const struct name *absent;
     uint32_t absent_count;
 };

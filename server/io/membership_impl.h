@@ -26,8 +26,9 @@ struct membership {
     struct redis_link *link;
     uv_timer_t timer;
     uint32_t handles_open;
-    bool beating;    /* a heartbeat is outstanding */
-    bool beat_again; /* another was asked for meanwhile */
+    bool beating;     /* a heartbeat is outstanding */
+    bool beat_again;  /* another was asked for meanwhile */
+    bool reconnected; /* none has been answered on this connection */
     uint64_t beats_sent, beat_sent_ns, beat_answered_ns;
     struct name absent[NODES_MAX];
     bool closing;

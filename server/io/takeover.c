@@ -48,6 +48,9 @@ static void propose(struct takeover *takeover, const struct map *map,
 void takeover_on_beat(struct takeover *takeover, const struct beat *beat) {
     const struct map *map = &membership_state(takeover->membership)->map;
     bool absent[NODES_MAX] = {false};
+    if (beat->reconnected) {
+        ownership_reconnected(&takeover->ownership);
+    }
     if (takeover->proposed || map->epoch.number == 0) {
         return;
     }

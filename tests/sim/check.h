@@ -10,6 +10,7 @@
  *   writer    a write is accepted from one process per slot and fence, and from none older
  *   zombie    an owner that is none any more grants no longer than its next write takes
  *   liveness  once nothing goes wrong any more every slot is served, and every take decided
+ *   calm      nobody takes over before a store that was away has been back for three leases
  *   bounds    what waits anywhere is within its bound
  *   absent    a full bucket is in no memory and in no store
  *   assigned  in the end the store has the assignments that owners go by
@@ -197,6 +198,7 @@ uint64_t fence_taken_at(uint32_t slot);
     X(SLOW_SNAPSHOT, "slow-snapshot") /* forgotten: written a second late */                       \
     X(UNSEALED, "unsealed-move")      /* forgotten: given away without sealing */                  \
     X(NO_TAKEOVER, "no-takeover")     /* liveness: nobody takes over from the dead */              \
+    X(RESTLESS, "restless")           /* calm: a store that is back is calm at once */             \
     X(WAITING, "more-waiting")        /* bounds: a router takes in more than it may */             \
     X(EARLY, "early-release")         /* mark: held results go out at once */                      \
     X(KEPT, "kept-when-full")         /* absent: full buckets stay */                              \

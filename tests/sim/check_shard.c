@@ -112,7 +112,22 @@ uint32_t __wrap_ownership_beat(struct ownership *ownership, const struct map *ma
                                struct placement_move *moves) {
     uint32_t count =
         __real_ownership_beat(ownership, map, self, absent, sent_ns, round_trip_ns, moves);
+    /* Monotonic clocks drift by 200 ppm at most. */
+    uint64_t calm_ns = OWNERSHIP_CALM * ownership->lease_ttl_ns * 999 / 1000;
+    if (count > 0 && sim_now() < store_begun_at() + calm_ns) {
+        sim_fail("calm", "%s takes over %" PRIu64 " ms after the store was back, calm is %" PRIu64,
+                 process_current()->name, (sim_now() - store_begun_at()) / MS, calm_ns / MS);
+    }
     return check_planted(PLANT_NO_TAKEOVER) ? 0 : count;
+}
+
+void __real_ownership_reconnected(struct ownership *ownership);
+void __wrap_ownership_reconnected(struct ownership *ownership);
+
+void __wrap_ownership_reconnected(struct ownership *ownership) {
+    if (!check_planted(PLANT_RESTLESS)) {
+        __real_ownership_reconnected(ownership);
+    }
 }
 
 uint64_t __real_clock_now_ns(struct cluster_clock *clock, uint64_t monotonic_ns);

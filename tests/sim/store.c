@@ -42,7 +42,7 @@ static struct {
     struct net_listener *listener;
     struct db *db, *synced, *replica;
     uint64_t synced_ns, replica_ns;
-    uint64_t lost_at_ns, kept_ns;
+    uint64_t lost_at_ns, kept_ns, begun_ns;
     uint32_t life;
     bool up;
     bool refuse;
@@ -95,6 +95,10 @@ uint64_t store_lost_at(uint64_t *kept_ns) {
 
 bool store_healthy(void) {
     return store.sick_since_ns == 0;
+}
+
+uint64_t store_begun_at(void) {
+    return store.begun_ns;
 }
 
 uint64_t store_sick_since(void) {
@@ -320,6 +324,7 @@ static void on_replicate(void *ctx, uint64_t argument) {
 static void server_begin(void) {
     store.life++;
     store.up = true;
+    store.begun_ns = sim_now();
     store.busy_until_ns = sim_now();
     store.executing = false;
     memset(store.loaded, 0, sizeof store.loaded);

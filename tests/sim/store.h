@@ -53,6 +53,8 @@ void store_watch(void (*seen)(const struct store_seen *seen));
 /* True while it takes commands at its usual pace; else since when it did not (true time). */
 bool store_healthy(void);
 uint64_t store_sick_since(void);
+/* When the server that runs, or ran last, began. */
+uint64_t store_begun_at(void);
 
 /* When it last forgot what it had acknowledged; 0: never. Everything older than `kept_ns` is kept.
  */

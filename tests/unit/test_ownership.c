@@ -110,6 +110,17 @@ static void test_a_late_beat_ends_calm(void **state) {
     assert_int_equal(calm_pass(w, 2 * OWNERSHIP_CALM * TTL), 0);
 }
 
+/* Its store was gone for a moment, and is back without the newest leases of those who live. */
+static void test_a_new_connection_ends_calm(void **state) {
+    struct workspace *w = *state;
+    calm_pass(w, 2 * OWNERSHIP_CALM * TTL);
+    ownership_reconnected(&w->ownership);
+    w->absent[1] = true;
+    assert_int_equal(beat(w, 0, BEAT, MS), 0);
+    assert_int_equal(calm_pass(w, OWNERSHIP_CALM * TTL - BEAT), 0);
+    assert_int_equal(calm_pass(w, 2 * BEAT), 256);
+}
+
 static void test_not_of_oneself(void **state) {
     struct workspace *w = *state;
     w->absent[0] = true;
@@ -212,19 +223,13 @@ static void test_all_propose_the_same(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_not_before_calm),
-        TEST(test_nobody_absent_moves_nothing),
-        TEST(test_at_once_when_calm),
-        TEST(test_a_slow_answer_ends_calm),
-        TEST(test_a_late_beat_ends_calm),
-        TEST(test_not_of_oneself),
-        TEST(test_who_stands_not_in_the_map_takes_nothing),
-        TEST(test_spread_is_even),
-        TEST(test_two_dead_at_once),
-        TEST(test_drained_nodes_that_live),
-        TEST(test_the_dead_without_slots_and_the_drained_dead),
-        TEST(test_orphans_go_along),
-        TEST(test_all_propose_the_same),
+        TEST(test_not_before_calm),         TEST(test_nobody_absent_moves_nothing),
+        TEST(test_at_once_when_calm),       TEST(test_a_slow_answer_ends_calm),
+        TEST(test_a_late_beat_ends_calm),   TEST(test_a_new_connection_ends_calm),
+        TEST(test_not_of_oneself),          TEST(test_who_stands_not_in_the_map_takes_nothing),
+        TEST(test_spread_is_even),          TEST(test_two_dead_at_once),
+        TEST(test_drained_nodes_that_live), TEST(test_the_dead_without_slots_and_the_drained_dead),
+        TEST(test_orphans_go_along),        TEST(test_all_propose_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
