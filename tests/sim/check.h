@@ -140,6 +140,13 @@ bool stored_terms(const struct record *record, struct terms *terms);
 /* Whether it was written under those. */
 bool stored_under(const struct record *record, const struct terms *terms);
 
+/* It has lost what it had acknowledged, and who lives may not have written it again yet. */
+bool store_is_behind(void);
+
+/* Until when that process's grants on the slot must have reached the store; `whole`: nothing may
+ * have been forgotten. */
+uint64_t stored_until(const struct process *granter, uint32_t slot, bool whole);
+
 /* Results that a shard holds back. What a dead process held was never granted. */
 void held_keep(const void *shard, uint64_t token, const struct check_decision *decision);
 void held_released(const void *shard, const struct process *process,

@@ -15,10 +15,6 @@
  * owner, are among the newest. */
 #define GRANTS_MAX 256
 
-/* What a write may take beyond the snapshot interval, on a day when nothing goes wrong: turns of
- * loops, the way to the store and back, the write before it. */
-#define WRITE_SLACK_NS (60 * MS)
-
 /* Tokens that a key may owe beyond its burst, after its plan was changed more than once. */
 #define DEBT_TOKENS_MAX 100
 
@@ -51,6 +47,10 @@ struct key_model {
     bool owes; /* a limit was lowered since its owner granted: it may lack more than a burst */
     uint64_t refunded_ns; /* true time: what was decided until then is no longer counted */
     uint64_t folded_ns;   /* the same, of what was decided before */
+    /* Strict: who may have had a mark that the store lost before a newer owner read it, and what it
+     * had reserved by that at most. */
+    const struct process *lost_of;
+    uint64_t lost_tokens;
     /* Tokens of a period by any terms that the bucket can have been under since it was charged
      * last, and until when they are counted (true time, and what clocks had jumped by then). */
     uint64_t slowest[LIMITS_PER_PLAN_MAX], fastest[LIMITS_PER_PLAN_MAX];
@@ -275,12 +275,6 @@ static bool stored_read(const struct key_model *model, parts stored[LIMITS_PER_P
     return good;
 }
 
-/* It has lost what it had acknowledged, and who lives may not have written it again yet. */
-static bool store_is_behind(void) {
-    uint64_t kept_ns;
-    return check_disturbed_since() != 0 && store_lost_at(&kept_ns) >= check_disturbed_since();
-}
-
 /* --- strict plans -------------------------------------------------------------------------- */
 
 /* Into its place by time; the oldest is counted for good when there is no room. */
@@ -303,10 +297,15 @@ static void grant_add(struct key_model *model, uint64_t at_ns, uint64_t cost) {
     model->grant_count++;
 }
 
+/* What an owner may have reserved beyond what it granted. */
+static uint64_t reserve_of(const struct limit *limit) {
+    return limit->burst_tokens / SHARD_RESERVE_PART + 1;
+}
+
 /* What others than the owner may have reserved, each of them. */
 static parts reserved_of_others(const struct limit *limit) {
     uint64_t others = (uint64_t)world.config.nodes * world.config.shards - 1;
-    return (parts)others * (limit->burst_tokens / SHARD_RESERVE_PART + 1) * limit->period_ns;
+    return (parts)others * reserve_of(limit) * limit->period_ns;
 }
 
 /* Of a bucket that owes more than a burst, since a limit was lowered, its owner grants nothing. A
@@ -361,6 +360,25 @@ static void mark_look(const struct key_model *model, const char *when) {
     }
 }
 
+/* A newer owner reads what a store has that lost its tail. Who was the owner until now, and could
+ * not write it again (it is paused, or cut off), goes on within the mark that it had: within what
+ * it had reserved, and what it was to tell of from before. */
+static void mark_lost(struct key_model *model) {
+    model->lost_of = model->granter;
+    model->lost_tokens = UINT64_MAX;
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        model->lost_tokens = least(model->lost_tokens, reserve_of(&model->terms.limits[i]));
+    }
+    model->folded_ns = sim_now();
+}
+
+static bool within_lost_mark(struct key_model *model, const struct check_decision *decision) {
+    bool within = decision->zombie && decision->process == model->lost_of &&
+                  decision->cost <= model->lost_tokens;
+    model->lost_tokens -= within ? decision->cost : 0;
+    return within;
+}
+
 /* What is given back may be of takes that are still held: the account starts over. */
 static void strict_refunded(struct key_model *model) {
     memset(model->base, 0, sizeof model->base);
@@ -380,7 +398,7 @@ void keys_granted_strictly(const struct check_decision *decision) {
                   decision->decided_ns >= model->folded_ns &&
                   !fence_forgiven(decision, model->slot, model->refunded_ns) &&
                   terms_equal(&model->terms, decision->terms);
-    if (world.unpromised || !counts) {
+    if (world.unpromised || !counts || within_lost_mark(model, decision)) {
         return;
     }
     strict_owes(model, decision);
@@ -470,33 +488,6 @@ void keys_reset(struct bytes key) {
 
 /* --- owners that read a slot --------------------------------------------------------------- */
 
-/* Until when grants must have reached the store. */
-static uint64_t safe_until(const struct key_model *model, bool whole) {
-    const struct process *granter = model->granter;
-    uint64_t window_ns = world.config.snapshot_interval_ns + WRITE_SLACK_NS, kept_ns;
-    uint64_t until_ns = sim_now();
-    if (granter != NULL && !granter->alive) {
-        until_ns = granter->ended_ns;
-        whole = whole || granter->orderly;
-    }
-    uint64_t lost_at_ns = store_lost_at(&kept_ns), fenced_ns = fence_taken_at(model->slot);
-    if (fenced_ns != 0 && fenced_ns < until_ns) {
-        until_ns = fenced_ns;
-        whole = false;
-    }
-    if (check_disturbed_since() != 0) {
-        until_ns = check_disturbed_since() < until_ns ? check_disturbed_since() : until_ns;
-        if (lost_at_ns >= check_disturbed_since() && kept_ns < until_ns) {
-            until_ns = kept_ns;
-        }
-        whole = false;
-    }
-    if (whole) {
-        return until_ns;
-    }
-    return until_ns > window_ns ? until_ns - window_ns : 0;
-}
-
 /* The least that the store must have counted: it holds the bucket as it was at `until_ns` or at
  * any time since, and refunds have made it fuller meanwhile. *safe: as it was, NULL if unknown. */
 static void safe_low_of(const struct key_model *model, uint64_t until_ns, const struct past **safe,
@@ -538,6 +529,9 @@ static void account_reread(struct key_model *model) {
 static void reloaded(struct key_model *model, bool whole) {
     parts stored[LIMITS_PER_PLAN_MAX];
     plans_pass(model, 0);
+    if (model->strict && store_is_behind()) {
+        mark_lost(model);
+    }
     if (!stored_read(model, stored)) {
         account_reread(model);
         return;
@@ -545,7 +539,7 @@ static void reloaded(struct key_model *model, bool whole) {
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
         /* What was reserved may be lost with its owner, and no more than that. */
         const struct limit *limit = &model->terms.limits[i];
-        parts reserved = (parts)(limit->burst_tokens / SHARD_RESERVE_PART + 1) * limit->period_ns;
+        parts reserved = (parts)reserve_of(limit) * limit->period_ns;
         parts most_high = model->high[i] + reserved;
         model->high[i] = most(model->high[i], stored[i] < most_high ? stored[i] : most_high);
     }
@@ -555,7 +549,7 @@ static void reloaded(struct key_model *model, bool whole) {
     }
     const struct past *safe = NULL;
     parts safe_low[LIMITS_PER_PLAN_MAX] = {0};
-    safe_low_of(model, safe_until(model, whole), &safe, safe_low);
+    safe_low_of(model, stored_until(model->granter, model->slot, whole), &safe, safe_low);
     bool forgotten = false;
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
         const struct limit *limit = &model->terms.limits[i];

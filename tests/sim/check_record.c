@@ -7,6 +7,10 @@
 #include "tests/sim/check.h"
 #include "tests/sim/world.h"
 
+/* What a write may take beyond the snapshot interval, on a day when nothing goes wrong: turns of
+ * loops, the way to the store and back, the write before it. */
+#define WRITE_SLACK_NS (60 * MS)
+
 bool stored_terms(const struct record *record, struct terms *terms) {
     if (record->is_inline) {
         *terms = (struct terms){.limit_count = 1, .limits = {record->limit}};
@@ -59,6 +63,36 @@ bool stored_record(const char *key, uint32_t slot, struct record *record, struct
     return out->data[1] != '-' &&
            record_read(bytes_of(body, strtoul((const char *)out->data + 1, NULL, 10)), record,
                        &fault) == CODE_OK;
+}
+
+bool store_is_behind(void) {
+    uint64_t kept_ns;
+    return check_disturbed_since() != 0 && store_lost_at(&kept_ns) >= check_disturbed_since();
+}
+
+uint64_t stored_until(const struct process *granter, uint32_t slot, bool whole) {
+    uint64_t window_ns = world.config.snapshot_interval_ns + WRITE_SLACK_NS, kept_ns;
+    uint64_t until_ns = sim_now();
+    if (granter != NULL && !granter->alive) {
+        until_ns = granter->ended_ns;
+        whole = whole || granter->orderly;
+    }
+    uint64_t lost_at_ns = store_lost_at(&kept_ns), fenced_ns = fence_taken_at(slot);
+    if (fenced_ns != 0 && fenced_ns < until_ns) {
+        until_ns = fenced_ns;
+        whole = false;
+    }
+    if (check_disturbed_since() != 0) {
+        until_ns = check_disturbed_since() < until_ns ? check_disturbed_since() : until_ns;
+        if (lost_at_ns >= check_disturbed_since() && kept_ns < until_ns) {
+            until_ns = kept_ns;
+        }
+        whole = false;
+    }
+    if (whole) {
+        return until_ns;
+    }
+    return until_ns > window_ns ? until_ns - window_ns : 0;
 }
 
 static void left_over(void *ctx, const char *key, struct bytes field, struct bytes value) {
