@@ -167,7 +167,7 @@ class FallbackTest(ClusterTest):
         self.assertEqual(load.errors, [])
         self.settle()
         levels = self.cluster.levels(keys, "loose")
-        since = killed - SNAPSHOT_S - WRITTEN_S * SLOW
+        since = killed - SNAPSHOT_S - WRITTEN_S
         forgotten, most = 0, 0
         for key in keys:
             owed = len(load.granted[key]) + len(load.fallen[key]) - (BURST - levels[key])
