@@ -2,11 +2,13 @@
 """Measures everything and writes docs/benchmark.md from the results.
 
     bench/benchmark.py [--seconds 300] [--rounds 5] [--build build/release] [--peers DIRECTORY]
+    bench/benchmark.py --long [--build build/release] [--peers DIRECTORY]
     bench/benchmark.py --document
 
 Runs `sluice-bench compare` (--seconds for each way), ratios.py and peers/run.py (if --peers names
 what peers/install.sh filled), one after the other; nothing else should run on the machine. Results
 are kept in docs/benchmark/*.json beside the charts; --document only writes the page anew from them.
+--long measures five minutes of the ways that decide exactly, and nothing else: a quarter of an hour.
 """
 
 import argparse
@@ -22,6 +24,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 DOCS = os.path.join(HERE, "..", "docs")
 KEPT = os.path.join(DOCS, "benchmark")
 CELL = "redis-cell/target/release/libredis_cell.so"
+
+# Of the ways those that decide exactly, behind one address.
+LONG_WAYS, LONG_SECONDS = "redis,redis-cell,sluice-strict", 300
 
 
 def run(argv, accepted=(0,)):
@@ -42,11 +47,33 @@ def tidy_charts():
                 file.write("\n".join(lines) + "\n")
 
 
+def now_and_here():
+    return {"day": time.strftime("%Y-%m-%d"), "commit": subprocess.check_output(
+        ["git", "-C", HERE, "rev-parse", "--short", "HEAD"], text=True).strip()}
+
+
+def cell_of(given):
+    module = os.path.join(given.peers or "", CELL)
+    return ["--cell-module", module] if given.peers and os.path.exists(module) else []
+
+
+def measure_long(given):
+    path = os.path.join(KEPT, "long.json")
+    run([os.path.join(given.build, "bin", "sluice-bench"), "compare", "--seconds",
+         str(LONG_SECONDS), "--ways", LONG_WAYS, "--no-sustained", "--output", path] +
+        cell_of(given), accepted=(0, 1))
+    with open(path) as file:
+        results = json.load(file)
+    results["measured"] = now_and_here()
+    with open(path, "w") as file:
+        json.dump(results, file, indent=2)
+        file.write("\n")
+
+
 def measure(given):
     os.makedirs(KEPT, exist_ok=True)
     busy = os.getloadavg()[1]
-    cell = ["--cell-module", os.path.join(given.peers, CELL)] if given.peers and os.path.exists(
-        os.path.join(given.peers, CELL)) else []
+    cell = cell_of(given)
     common = ["--rounds", str(given.rounds), "--build", given.build]
     run([os.path.join(given.build, "bin", "sluice-bench"), "compare", "--seconds",
          str(given.seconds), "--output", os.path.join(KEPT, "compare.json"), "--charts", KEPT] +
@@ -57,10 +84,8 @@ def measure(given):
         run([os.path.join(HERE, "peers", "run.py"), given.peers, "--output",
              os.path.join(KEPT, "peers.json")] + common)
     with open(os.path.join(KEPT, "when.json"), "w") as file:
-        json.dump({"day": time.strftime("%Y-%m-%d"), "seconds": given.seconds,
-                   "rounds": given.rounds, "note": given.note, "load_before": busy,
-                   "commit": subprocess.check_output(["git", "-C", HERE, "rev-parse", "--short",
-                                                      "HEAD"], text=True).strip()}, file, indent=2)
+        json.dump(dict(now_and_here(), seconds=given.seconds, rounds=given.rounds, note=given.note,
+                       load_before=busy), file, indent=2)
         file.write("\n")
 
 
@@ -154,6 +179,26 @@ def compare_part(compare):
     return lines
 
 
+def long_part(results):
+    lines = ["", "### The same for five minutes", "",
+             "`bench/benchmark.py --long`, at commit %s (%s): the load above, for longer, on the ways "
+             "that decide exactly and have one address." % (
+                 results["measured"]["commit"], results["measured"]["day"]), "",
+             "| way | average | p50 | p99 | p99.9 | longest | errors | slips, tokens |",
+             "|---|---|---|---|---|---|---|---|"]
+    for way in results["ways"]:
+        latency = way["load"]["latency_us"]
+        lines.append("| **%s** | %s | %d | %s |" % (
+            way["name"], " | ".join("%.2f ms" % (latency[figure] / 1000) for figure in (
+                "average", "p50", "p99", "p999", "max")),
+            way["load"]["errors"], "{:,}".format(way["slip_tokens"])))
+    averages = {way["name"]: way["load"]["latency_us"] for way in results["ways"]}
+    ours = averages.pop("sluice-strict")
+    return lines + [""] + ratio_table([
+        ("%s: sluice-strict / %s (at most)" % (figure, peer), ours[figure] / theirs[figure], 1)
+        for peer, theirs in averages.items() for figure in ("average", "p99")])
+
+
 def ratios_part(ratios):
     texts = {
         "one": "64 connections, one request outstanding each",
@@ -209,12 +254,13 @@ def peers_part(peers):
 
 
 def document():
-    compare, ratios, peers, when = (read(name + ".json")
-                                    for name in ("compare", "ratios", "peers", "when"))
+    compare, long, ratios, peers, when = (read(name + ".json") for name in (
+        "compare", "long", "ratios", "peers", "when"))
     if compare is None or when is None:
         sys.exit("benchmark.py: nothing was measured yet")
     tidy_charts()
     lines = machine_part(compare, when) + compare_part(compare)
+    lines += long_part(long) if long else []
     lines += ratios_part(ratios) if ratios else []
     lines += peers_part(peers) if peers else []
     with open(os.path.join(DOCS, "benchmark.md"), "w") as file:
@@ -228,9 +274,12 @@ def main():
     parser.add_argument("--build", default=os.path.join(HERE, "..", "build", "release"))
     parser.add_argument("--peers")
     parser.add_argument("--note", default="")
+    parser.add_argument("--long", action="store_true")
     parser.add_argument("--document", action="store_true")
     given = parser.parse_args()
-    if not given.document:
+    if given.long:
+        measure_long(given)
+    elif not given.document:
         measure(given)
     document()
 
