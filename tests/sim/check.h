@@ -78,12 +78,14 @@ void check_disturbed(bool disturbed);
 /* Since when; 0: all is calm. */
 uint64_t check_disturbed_since(void);
 uint64_t check_calm_since(void);
-/* Clocks may be wrong by so much more from now on: by the weather of the run; by a jump, which no
- * node can know of. */
+/* Clocks may be wrong by so much more from now on: by the weather of the run; by a jump of that
+ * machine's clock, which no node can know of. */
 void check_clock_slack(uint64_t ns);
-void check_clock_jump(uint64_t ns);
+void check_clock_jump(const struct machine *machine, uint64_t ns);
 /* All jumps so far, of any clock and in either direction. */
 uint64_t check_clock_jumps(void);
+/* Those of that machine's clock since then (true time) that were of `most_ns` at most. */
+uint64_t check_clock_jumps_of(const struct machine *machine, uint64_t since_ns, uint64_t most_ns);
 /* A node reads its clock: it is as exact as the node itself says. */
 struct cluster_clock;
 void check_clock_read(const struct cluster_clock *clock, uint64_t monotonic_ns, uint64_t now_ns);

@@ -13,7 +13,14 @@
  * the store was asked, and one when the clock is read. */
 #define CLOCK_STEPS_NS 400
 
+struct clock_jump {
+    const struct clock_jump *before;
+    const struct machine *machine;
+    uint64_t at_ns, ns;
+};
+
 static uint64_t clock_usual_ns = CLOCK_SLACK_NS, clock_jumps_ns;
+static const struct clock_jump *last_jump;
 static uint64_t disturbed_since_ns, calm_since_ns;
 
 void check_disturbed(bool disturbed) {
@@ -37,12 +44,24 @@ void check_clock_slack(uint64_t ns) {
     clock_usual_ns += ns;
 }
 
-void check_clock_jump(uint64_t ns) {
+void check_clock_jump(const struct machine *machine, uint64_t ns) {
+    struct clock_jump *jump = sim_keep(sizeof *jump);
+    *jump = (struct clock_jump){last_jump, machine, sim_now(), ns};
+    last_jump = jump;
     clock_jumps_ns += ns;
 }
 
 uint64_t check_clock_jumps(void) {
     return clock_jumps_ns;
+}
+
+uint64_t check_clock_jumps_of(const struct machine *machine, uint64_t since_ns, uint64_t most_ns) {
+    uint64_t sum_ns = 0;
+    for (const struct clock_jump *jump = last_jump; jump != NULL && jump->at_ns >= since_ns;
+         jump = jump->before) {
+        sum_ns += jump->machine == machine && jump->ns <= most_ns ? jump->ns : 0;
+    }
+    return sum_ns;
 }
 
 uint64_t check_clock_bound(void) {

@@ -124,7 +124,7 @@ static void clock_jump(void) {
     int64_t ns = (int64_t)some(1, 3000);
     sim_cover(COVER_CLOCK_JUMP);
     disturb(0);
-    check_clock_jump((uint64_t)ns);
+    check_clock_jump(place->machine, (uint64_t)ns);
     sim_trace("%s's clock jumps by %u ms", place->machine->name, (unsigned)(ns / (int64_t)MS));
     place->machine->clock_offset_ns += ns;
 }
@@ -213,7 +213,7 @@ static void store_fault(enum feature feature) {
     default: {
         int64_t jump_ns = (int64_t)some(1, 2000) * (sim_chance(STREAM_FAULTS, 500) ? 1 : -1);
         sim_cover(COVER_STORE_CLOCK_JUMP);
-        check_clock_jump((uint64_t)(jump_ns < 0 ? -jump_ns : jump_ns));
+        check_clock_jump(store_machine(), (uint64_t)(jump_ns < 0 ? -jump_ns : jump_ns));
         store_clock_jump(jump_ns);
         break;
     }
