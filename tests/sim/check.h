@@ -119,8 +119,9 @@ void keys_plans_change(void);
 void keys_granted_in_store(struct bytes key, struct process *router, struct tat increment);
 /* The slot is read anew by an owner; `whole`: nothing may have been forgotten. */
 void keys_reloaded(uint32_t slot, bool whole);
-/* Nothing full is left in the store; how many records there are of what is not full. */
-uint32_t keys_end(void);
+/* Nothing full is left in the store, where owners are so far behind its clock (they slew after a
+ * jump, for minutes); how many records there are of what is not full. */
+uint32_t keys_end(uint64_t behind_ns);
 
 /* A shard has heard of plans. */
 void plans_seen(const struct shard *shard, const struct process *process);

@@ -95,25 +95,30 @@ uint64_t stored_until(const struct process *granter, uint32_t slot, bool whole) 
     return until_ns > window_ns ? until_ns - window_ns : 0;
 }
 
+struct left_over {
+    uint64_t full_ns; /* a bucket that was full then is to be gone */
+    uint32_t owing;
+};
+
 static void left_over(void *ctx, const char *key, struct bytes field, struct bytes value) {
-    uint32_t *owing = ctx;
+    struct left_over *left = ctx;
     struct record record;
     struct fault fault;
     bool owes = false;
     if (record_read(value, &record, &fault) == CODE_OK) {
         for (uint32_t i = 0; i < record.tat_count; i++) {
-            owes = owes || record.tats[i].ns > store_clock() - CHECK_ABSENT_NS;
+            owes = owes || record.tats[i].ns > left->full_ns;
         }
     }
     if (!owes) {
         sim_fail("absent", "%.*s is full, and still has a record in %s", (int)field.size,
                  (const char *)field.data, key);
     }
-    *owing += 1;
+    left->owing++;
 }
 
-uint32_t keys_end(void) {
-    uint32_t owing = 0;
-    db_visit(store_db(), ":buckets", left_over, &owing);
-    return owing;
+uint32_t keys_end(uint64_t behind_ns) {
+    struct left_over left = {.full_ns = store_clock() - behind_ns - CHECK_ABSENT_NS};
+    db_visit(store_db(), ":buckets", left_over, &left);
+    return left.owing;
 }

@@ -76,7 +76,9 @@ static void crash(void) {
 
 static void on_stopped_restart(void *ctx, uint64_t argument) {
     struct node_place *place = ctx;
-    if (!place->process->alive) {
+    if (!place->process->alive && world.faults_over) {
+        node_begin(place, false);
+    } else if (!place->process->alive) {
         restart_later(place);
     } else {
         sim_at(sim_now() + 500 * MS, on_stopped_restart, place, 0);
@@ -189,8 +191,12 @@ static void on_writing(void *ctx, uint64_t argument) {
     store_refuse(false);
 }
 
+/* A store that stands still or is away cannot be healed when everything else is: it is over by then
+ * of itself. */
 static void store_fault(enum feature feature) {
     uint64_t ns = sim_chance(STREAM_FAULTS, 600) ? some(5, 400) : some(400, 7000);
+    uint64_t left_ns = world.config.faults_end_ns - sim_now();
+    ns = ns < left_ns ? ns : left_ns;
     disturb(ns);
     switch (feature) {
     case FEATURE_STORE_STALLS:
