@@ -28,7 +28,8 @@
  *        +---------------------+ no longer to be sealed
  *
  *   A SEALED slot decides nothing and writes what it has: once all is acknowledged its exact state
- *   is in the store, and the map may give it to another shard.
+ *   is in the store, and the map may give it to another shard. So does one that is LOADING and to
+ *   be sealed; it becomes SEALED when it has been read, but need not wait for that.
  *   A store that FENCES a slot's write has a newer owner: the slot's buckets are dropped at once
  *   and it starts again at FENCING if the map still gives it to this shard.
  *
@@ -332,7 +333,7 @@ struct shard_update {
     const struct shard_notice *notices;
     uint32_t notice_count;
     uint64_t wake_at_ns; /* cluster time of the next TICK wanted; never 0 */
-    bool sealed;         /* slots are sealed, and everything of all of them is written */
+    bool sealed;         /* slots are to be handed over, and everything of all of them is written */
     bool stopped;        /* after STOP: everything is written */
 };
 

@@ -263,7 +263,8 @@ uint32_t mark_emitted(struct shard *shard, const struct shard_slot *slot, uint32
     }
     const struct term *term = term_set_at(&shard->terms, resident_at(&shard->arena, ref)->term);
     mark->writing = true;
-    if (removing || !slot_decides(slot) || shard->stopping || term->kind == TERM_UNKNOWN) {
+    if (removing || !slot_decides(slot) || slot->to_seal || shard->stopping ||
+        term->kind == TERM_UNKNOWN) {
         mark->lead_tokens = 0;
         mark->pending_tokens = 0;
         marks_set_ahead(&shard->marks, mark, false);

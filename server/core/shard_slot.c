@@ -102,12 +102,27 @@ static bool slot_clean(const struct shard_slot *slot) {
     return slot->op_id == 0 && slot->assigns == 0 && !slot_unwritten(slot) && !slot->keys_unread;
 }
 
+/* The same of one that is still being read: a page that is outstanding changes nothing. What it has
+ * let go of does not count. */
+static bool slot_settled(const struct shard_slot *slot) {
+    return slot->state == SLOT_SEALED
+               ? slot_clean(slot)
+               : slot->discard ||
+                     (slot->assigns == 0 && !slot_unwritten(slot) && !slot->keys_unread);
+}
+
 /* After a write that was given up only a raised fence makes the next one safe, and the fence of a
  * slot that is another's is not to be raised: what it still has stays unwritten. */
 void slot_settle(struct shard *shard, struct shard_slot *slot) {
     if (slot->state == SLOT_RELEASING && !slot->discard && (slot_clean(slot) || slot->refence)) {
         slot_drop(shard, slot);
     }
+}
+
+static void slot_to_seal(struct shard *shard, struct shard_slot *slot, bool to_seal) {
+    shard->to_seal_count -= slot->to_seal;
+    shard->to_seal_count += to_seal;
+    slot->to_seal = to_seal;
 }
 
 static void slot_disown(struct shard *shard, struct shard_slot *slot) {
@@ -133,7 +148,7 @@ void slots_own(struct shard *shard, const uint8_t *bits) {
         slot->wanted = wanted;
         if (!wanted) {
             shard->counters.slots_owned--;
-            slot->to_seal = false;
+            slot_to_seal(shard, slot, false);
             slot_disown(shard, slot);
             continue;
         }
@@ -171,14 +186,14 @@ void slots_seal(struct shard *shard, const uint8_t *bits, bool reload) {
         if (!sealed && reload && slot_can_reload(slot)) {
             slot_drop(shard, slot);
         }
-        slot->to_seal = sealed && slot->wanted;
+        slot_to_seal(shard, slot, sealed && slot->wanted);
         if (slot->to_seal) {
             fetches_fail(shard, slot, REASON_LOADING);
-        }
-        if (sealed && slot->state == SLOT_SERVING) {
-            slot_move(shard, slot, SLOT_SEALED);
-            snapshot_hurry(shard, slot);
-            slot_ready(shard, slot);
+            if (slot->state == SLOT_SERVING) {
+                slot_move(shard, slot, SLOT_SEALED);
+                slot_ready(shard, slot);
+            }
+            snapshot_hurry(shard, slot); /* one that is still being read has granted, too */
         } else if (!sealed && slot->state == SLOT_SEALED) {
             slot_move(shard, slot, SLOT_SERVING);
             slot_reread(shard, slot);
@@ -187,12 +202,15 @@ void slots_seal(struct shard *shard, const uint8_t *bits, bool reload) {
 }
 
 bool slots_sealed(const struct shard *shard) {
-    for (uint32_t i = 0; i < shard->options.slot_count && shard->counters.slots_sealed > 0; i++) {
-        if (shard->slots[i].state == SLOT_SEALED && !slot_clean(&shard->slots[i])) {
+    bool any = false;
+    for (uint32_t i = 0; i < shard->options.slot_count && shard->to_seal_count > 0; i++) {
+        const struct shard_slot *slot = &shard->slots[i];
+        if (slot->to_seal && !slot_settled(slot)) {
             return false;
         }
+        any = any || (slot->to_seal && (slot->state == SLOT_SEALED || slot->state == SLOT_LOADING));
     }
-    return shard->counters.slots_sealed > 0;
+    return any;
 }
 
 static void slot_restart(struct shard *shard, struct shard_slot *slot) {

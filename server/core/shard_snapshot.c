@@ -227,7 +227,7 @@ void snapshot_stored(struct shard *shard, struct shard_slot *slot, uint32_t op_i
         return;
     }
     held_grant(shard, slot);
-    if (slot->dirty != 0 && (shard->stopping || !slot_decides(slot))) {
+    if (slot->dirty != 0 && (shard->stopping || slot->to_seal || !slot_decides(slot))) {
         slot->overdue = true;
     }
     if (slot->marks != 0 || slot->draining != 0 || slot->overdue || slot->streaming ||

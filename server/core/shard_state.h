@@ -57,12 +57,13 @@ struct shard_slot {
     uint32_t away_seen; /* of these, met by the survey's round under way, or new since it began */
     uint8_t state;      /* enum slot_state */
     uint8_t op_kind;
-    bool wanted;          /* the map gives it to this shard */
-    bool to_seal;         /* it is to be handed over: SEALED as soon as it would be SERVING */
-    bool overdue;         /* a new snapshot is to begin as soon as the one under way is through */
-    bool keys_loaded;     /* LOADING: on to the buckets */
-    bool discard;         /* RELEASING: nothing is to be written any more */
-    bool rewrite : 1;     /* its clean buckets are to be written again */
+    bool wanted;      /* the map gives it to this shard */
+    bool to_seal;     /* it is to be handed over: decides nothing, and is SEALED as soon as it would
+                         be SERVING */
+    bool overdue;     /* a new snapshot is to begin as soon as the one under way is through */
+    bool keys_loaded; /* LOADING: on to the buckets */
+    bool discard;     /* RELEASING: nothing is to be written any more */
+    bool rewrite : 1; /* its clean buckets are to be written again */
     bool rewrite_all : 1; /* all of them, else only those whose records are rounded up */
     bool rounded : 1;     /* records of it may be rounded up */
     bool backoff;         /* to wait a while before it is fenced again */
@@ -149,6 +150,7 @@ struct shard {
     struct slot_queue due, ready, starting, loading, rereading, reclaim;
     uint32_t fencing_count, streaming_count;
     uint32_t rereading_count; /* of those streaming: SERVING */
+    uint32_t to_seal_count;   /* slots that are to be handed over */
     uint32_t next_op_id;
     uint32_t outstanding; /* operations, ASSIGNs included */
 
@@ -456,7 +458,8 @@ void slots_own(struct shard *shard, const uint8_t *bits);
  * if nothing is to be written of it. */
 void slots_look(struct shard *shard);
 void slots_seal(struct shard *shard, const uint8_t *bits, bool reload);
-/* True if slots are sealed and all of them are written. */
+/* True if slots are to be handed over, and nothing that they have granted is still to be written:
+ * those that are SEALED, and those that are still being read. */
 bool slots_sealed(const struct shard *shard);
 void slot_stored(struct shard *shard, const struct shard_event *event);
 void slots_written(struct shard *shard, const struct shard_written writes[], uint32_t count);

@@ -369,6 +369,13 @@ void fixture_own(struct fixture *fixture, struct slot slot, bool owned) {
     own_tell(fixture);
 }
 
+void fixture_seal(struct fixture *fixture, const uint8_t *slots, bool reload) {
+    struct shard_event event = {.kind = SHARD_EVENT_SEAL};
+    event.seal.slots = slots;
+    event.seal.reload = reload;
+    fixture_step(fixture, &event);
+}
+
 void fixture_stop(struct fixture *fixture) {
     struct shard_event event = {.kind = SHARD_EVENT_STOP};
     fixture_step(fixture, &event);

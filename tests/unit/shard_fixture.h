@@ -132,6 +132,8 @@ uint32_t fixture_pass(struct fixture *fixture, uint64_t ns);
 void fixture_store(struct fixture *fixture, bool up, bool restarted);
 void fixture_own_all(struct fixture *fixture);
 void fixture_own(struct fixture *fixture, struct slot slot, bool owned);
+/* Exactly these slots (a bit each) are to be handed over. */
+void fixture_seal(struct fixture *fixture, const uint8_t *slots, bool reload);
 void fixture_stop(struct fixture *fixture);
 
 /* Plans as "name", limits...; relaxed, but for those called "strict..."; those called

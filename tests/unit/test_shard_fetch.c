@@ -9,6 +9,7 @@ static struct fixture fixture;
 
 static const struct fixture_plan plans[] = {{"default", 1, {{1, HOUR, 20}}},
                                             {"strict", 1, {{1, HOUR, 20}}},
+                                            {"strict-wide", 1, {{1, HOUR, 40}}},
                                             {"other", 1, {{1, HOUR, 1000}}}};
 
 /* The newest results and errors that were released, by token. */
@@ -50,7 +51,7 @@ static int open_loading(void **state) {
     fixture_put(&fixture, bytes_of_text("key-58"), bytes_of_text("other"), true);
     fixture.on_update = on_update;
     fixture.hold = true;
-    fixture_plans(&fixture, plans, 3);
+    fixture_plans(&fixture, plans, sizeof plans / sizeof plans[0]);
     fixture_store(&fixture, true, false);
     fixture_own_all(&fixture);
     fixture_answer(&fixture, SHARD_STORED_OK);
@@ -220,25 +221,99 @@ static void test_stopped_while_it_is_read(void **state) {
     assert_int_equal(fixture_verb(&fixture, VERB_PEEK, "key-59", 0, NULL).remaining_tokens, 11);
 }
 
+static void seal_all(void) {
+    uint8_t all[SLOTS_MAX / 8];
+    memset(all, 0xff, sizeof all);
+    fixture_seal(&fixture, all, false);
+}
+
+/* Hours until the stored bucket is full: what a next owner reads. */
+static uint64_t stored_hours(const char *key) {
+    const struct stored *stored = fixture_stored(&fixture, key, false);
+    struct record record;
+    struct fault fault;
+    assert_non_null(stored);
+    assert_int_equal(record_read(bytes_of(stored->value, stored->value_size), &record, &fault),
+                     CODE_OK);
+    return (record.tats[0].ns - fixture.now_ns + HOUR - 1) / HOUR;
+}
+
 static void test_sealed_while_it_is_read(void **state) {
     ask("key-59", 4, NULL);
     answer_newest(SHARD_STORED_OK);
-    uint8_t all[SLOTS_MAX / 8];
-    memset(all, 0xff, sizeof all);
-    struct shard_event event = {.kind = SHARD_EVENT_SEAL};
-    event.seal.slots = all;
-    fixture_step(&fixture, &event);
+    seal_all();
     assert_int_equal(fixture_take(&fixture, "key-57", 1, NULL).reason, REASON_LOADING);
     assert_int_equal(fixture_take(&fixture, "key-59", 1, NULL).reason, REASON_LOADING);
     fixture.hold = false;
     fixture_answer_all(&fixture);
     fixture_pass(&fixture, SECOND);
     assert_true(fixture.update.sealed);
-    const struct stored *stored = fixture_stored(&fixture, "key-59", false);
-    struct record record;
-    struct fault fault;
-    record_read(bytes_of(stored->value, stored->value_size), &record, &fault);
-    assert_true(record.tats[0].ns > fixture.now_ns + 8 * HOUR);
+    assert_int_equal(stored_hours("key-59"), 9);
+}
+
+/* It need not be read to the end before it is given away, but what it has granted meanwhile has to
+ * be in the store: with the next write, and not with the next snapshot. */
+static void test_given_away_while_it_is_read_but_not_unwritten(void **state) {
+    ask("key-59", 4, NULL);
+    answer_newest(SHARD_STORED_OK);
+    seal_all();
+    assert_false(fixture.update.sealed);
+    fixture_answer(&fixture, SHARD_STORED_OK); /* a page */
+    assert_false(fixture.update.sealed);
+    assert_int_equal(newest()->kind, SHARD_OP_WRITE);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_true(fixture.update.sealed);
+    assert_int_equal(stored_hours("key-59"), 9);
+    assert_int_equal(counters()->slots_serving + counters()->slots_sealed, 0);
+    fixture.fences[0]++;
+    fixture_own(&fixture, fixture_slot(&fixture, "a"), false);
+    fixture.hold = false;
+    fixture_answer_all(&fixture);
+    fixture_pass(&fixture, SECOND);
+    assert_int_equal(counters()->writes_fenced, 0);
+    assert_int_equal(stored_hours("key-59"), 9);
+}
+
+static void test_a_failed_write_is_made_again_before_it_is_given_away(void **state) {
+    ask("key-59", 4, NULL);
+    answer_newest(SHARD_STORED_OK);
+    seal_all();
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(newest()->kind, SHARD_OP_WRITE);
+    fixture_answer(&fixture, SHARD_STORED_FAILED);
+    for (uint32_t i = 0; i < 20 && !fixture.update.sealed; i++) {
+        assert_true(stored_hours("key-59") == 5);
+        fixture_pass(&fixture, 20 * MS);
+        if (fixture.held_count > 0) {
+            fixture_answer(&fixture, SHARD_STORED_OK);
+        }
+    }
+    assert_true(fixture.update.sealed);
+    assert_int_equal(stored_hours("key-59"), 9);
+}
+
+/* What a strict key's record is ahead of its bucket would be lost with it. */
+static void test_a_mark_is_taken_back_before_it_is_given_away(void **state) {
+    uint64_t spent = 0;
+    do {
+        assert_int_equal(fixture_take(&fixture, "nobody", 1, "strict-wide").reason, REASON_NONE);
+        for (uint32_t i = 0; i < 3 && told.granted == spent; i++) {
+            answer_newest(SHARD_STORED_OK); /* the key, a page, its record: as they come */
+        }
+        spent++;
+        assert_int_equal(told.granted, spent);
+        fixture_pass(&fixture, 5 * MS);
+    } while (spent < 15 && stored_hours("nobody") == spent);
+    assert_true(stored_hours("nobody") > spent);
+    assert_int_equal(counters()->slots_serving, 0);
+    seal_all();
+    assert_false(fixture.update.sealed);
+    for (uint32_t i = 0; i < 3 && !fixture.update.sealed; i++) {
+        fixture_answer(&fixture, SHARD_STORED_OK);
+    }
+    assert_true(fixture.update.sealed);
+    assert_int_equal(counters()->slots_serving + counters()->slots_sealed, 0);
+    assert_int_equal(stored_hours("nobody"), spent);
 }
 
 /* A page is known by a cursor that the server gave, and another server knows nothing of it: it
@@ -299,6 +374,9 @@ int main(void) {
         TEST(test_given_away_between_two_pages),
         TEST(test_stopped_while_it_is_read),
         TEST(test_sealed_while_it_is_read),
+        TEST(test_given_away_while_it_is_read_but_not_unwritten),
+        TEST(test_a_failed_write_is_made_again_before_it_is_given_away),
+        TEST(test_a_mark_is_taken_back_before_it_is_given_away),
         TEST(test_keys_on_demand_are_bounded),
         TEST(test_pages_begin_anew_on_another_server),
     };

@@ -21,9 +21,7 @@ static const struct shard_counters *counters(void) {
 }
 
 static void seal_tell(void) {
-    struct shard_event event = {.kind = SHARD_EVENT_SEAL};
-    event.seal.slots = sealed;
-    fixture_step(&fixture, &event);
+    fixture_seal(&fixture, sealed, false);
 }
 
 static void seal(const char *key) {
@@ -206,11 +204,8 @@ static void test_unsealed_it_goes_on(void **state) {
 }
 
 static void reload(void) {
-    struct shard_event event = {.kind = SHARD_EVENT_SEAL};
     memset(sealed, 0, sizeof sealed);
-    event.seal.slots = sealed;
-    event.seal.reload = true;
-    fixture_step(&fixture, &event);
+    fixture_seal(&fixture, sealed, true);
     fixture_pass(&fixture, 10 * MS);
 }
 
@@ -396,6 +391,36 @@ static void test_a_slot_being_loaded_does_not_begin_to_serve(void **state) {
     assert_true(fixture_take(&fixture, "a", 1, NULL).allowed);
 }
 
+/* One slot of several is still being read, and has granted: that the others are written is not
+ * enough. */
+static void test_all_of_several_are_written(void **state) {
+    struct slot slot = fixture_slot(&fixture, "a");
+    const char *other = key_near("a", false);
+    uint16_t at = fixture_slot(&fixture, other).index;
+    fixture_own(&fixture, slot, false);
+    fixture.hold = true;
+    fixture_own(&fixture, slot, true);
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(fixture.held[0].kind, SHARD_OP_LOAD_KEYS);
+    (void)fixture_take(&fixture, "a", 5, NULL); /* is read, and waits for that */
+    assert_int_equal(fixture.held[1].kind, SHARD_OP_FETCH);
+    struct held_op page = fixture.held[0];
+    fixture.held[0] = fixture.held[1];
+    fixture.held[1] = page;
+    fixture_answer(&fixture, SHARD_STORED_OK);
+    assert_int_equal(counters()->takes_granted, 1);
+    sealed[at / 8] |= (uint8_t)(1u << (at % 8));
+    seal("a");
+    assert_int_equal(counters()->slots_sealed, 1);
+    assert_false(fixture.update.sealed);
+    while (!fixture.update.sealed) {
+        assert_int_equal(stored_left("a"), 20);
+        assert_true(fixture.held_count > 0);
+        fixture_answer(&fixture, SHARD_STORED_OK);
+    }
+    assert_int_equal(stored_left("a"), 15);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_usual, close_any)
     const struct CMUnitTest tests[] = {
@@ -421,6 +446,7 @@ int main(void) {
         TEST(test_failed_write_while_sealed),
         TEST(test_stop_while_sealed),
         TEST(test_a_slot_being_loaded_does_not_begin_to_serve),
+        TEST(test_all_of_several_are_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
