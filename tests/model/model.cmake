@@ -10,14 +10,15 @@ foreach(fault floor-refill refused-writes ceil-tolerance floor-tolerance half-ch
     add_test(NAME model_bucket_finds_${fault} COMMAND test_model_bucket --plant ${fault})
     set_tests_properties(model_bucket_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
 endforeach()
-foreach(fault refused-writes lost-write lost-delete late-write lost-asleep lost-assigned)
+foreach(fault refused-writes lost-write lost-delete late-write lost-asleep lost-assigned
+              unsealed-move)
     add_test(NAME model_shard_finds_${fault} COMMAND test_model_shard --plant ${fault})
     set_tests_properties(model_shard_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
 endforeach()
 sluice_test(model_strict
     SOURCES ${dir}/model_strict.c ${dir}/model.c ${dir}/../unit/shard_fixture.c
     LINK sluice_server_core)
-foreach(fault early-answer lost-write late-write crash-at-stop)
+foreach(fault early-answer lost-write late-write crash-at-stop unsealed-move)
     add_test(NAME model_strict_finds_${fault} COMMAND test_model_strict --plant ${fault})
     set_tests_properties(model_strict_finds_${fault} PROPERTIES WILL_FAIL ON TIMEOUT 120)
 endforeach()

@@ -4,7 +4,7 @@
  * answers are compared with an oracle's (shard_oracle.h), and what it loads with what may be lost:
  *   - a record is always of a state that the bucket was in, never older than one acknowledged;
  *   - after a crash in fair weather nothing is lost that is older than the snapshot interval;
- *   - a slot given away, and a shard stopped, has lost nothing;
+ *   - a slot given away or handed over, and a shard stopped, has lost nothing;
  *   - in the end everything has refilled: no bucket, no record, no memory is left.
  * In every other run memory may hold a few buckets only, and the others come back from the store.
  */
@@ -34,7 +34,7 @@ static bool hibernates;
 static uint64_t fair_since_ns;
 static bool fair_phase;
 static bool crashing;              /* what is loaded may lack the last interval */
-static bool complete[SLOTS];       /* the slot was given away and nothing may lack */
+static bool complete[ORACLE_KEYS]; /* its slot was given away and nothing may lack */
 static struct store_backup backup; /* the store as it was a while ago */
 static uint64_t gained_ns;         /* when a slot was gained last */
 
@@ -49,7 +49,7 @@ static struct pending {
 static uint32_t pending_count;
 
 static uint64_t counted_takes, counted_granted, counted_loads, counted_crashes;
-static uint64_t counted_asked, counted_hibernations;
+static uint64_t counted_asked, counted_hibernations, counted_moves;
 
 enum {
     PLANT_REFUSED_WRITES,
@@ -58,26 +58,18 @@ enum {
     PLANT_LATE_WRITE,
     PLANT_LOST_ASLEEP,
     PLANT_LOST_ASSIGNED,
+    PLANT_UNSEALED,
 };
-static const char *const plants[] = {"refused-writes", "lost-write",    "lost-delete", "late-write",
-                                     "lost-asleep",    "lost-assigned", NULL};
+static const char *const plants[] = {"refused-writes", "lost-write",  "lost-delete",
+                                     "late-write",     "lost-asleep", "lost-assigned",
+                                     "unsealed-move",  NULL};
 static int plant;
 /* --- what the store has -------------------------------------------------------------------- */
-
-static struct record *stored_record(const struct oracle_key *key, struct record *record) {
-    const struct stored *stored = fixture_stored(&fixture, key->text, false);
-    return stored == NULL ? NULL
-                          : oracle_record(bytes_of(stored->value, stored->value_size), record);
-}
-
-static int32_t stored_assigned(const struct oracle_key *key) {
-    return oracle_plan_of(fixture_stored(&fixture, key->text, true));
-}
 
 /* The slot is being read, under a fence of its own. */
 static void key_loaded(struct oracle_key *key, uint16_t slot_at) {
     struct record room;
-    const struct record *record = stored_record(key, &room);
+    const struct record *record = oracle_stored(key, &fixture, &room);
     int64_t state = oracle_state_of(key, record, fixture.now_ns);
     if (state < 0 && !key->tail_lost) {
         model_fail("key %s: the record is of no state it was in", key->text);
@@ -85,9 +77,10 @@ static void key_loaded(struct oracle_key *key, uint16_t slot_at) {
     if (state < (int64_t)key->acknowledged && !key->tail_lost) {
         model_fail("key %s: an acknowledged write is lost", key->text);
     }
-    if (complete[slot_at] && state + 1 < key->state_count) {
+    if (complete[key - oracle.keys] && state + 1 < key->state_count && !key->tail_lost) {
         model_fail("key %s: its slot was given away without its last state", key->text);
     }
+    complete[key - oracle.keys] = false;
     bool fair = fair_since_ns != UINT64_MAX && fixture.now_ns - fair_since_ns > 4 * INTERVAL;
     if (crashing && fair && state + 1 < key->state_count &&
         key->states[state + 1].at_ns + INTERVAL <= fixture.now_ns) {
@@ -99,7 +92,7 @@ static void key_loaded(struct oracle_key *key, uint16_t slot_at) {
     const struct shard_slot *slot = &fixture.shard->slots[slot_at];
     struct bytes name = bytes_of_text(key->text);
     if (!slot->keys_loaded && assignment_find(fixture.shard, slot, key_hash(name), name) == 0) {
-        key->assigned = stored_assigned(key);
+        key->assigned = oracle_assigned(key, &fixture);
     }
     counted_loads++;
 }
@@ -146,7 +139,6 @@ static bool on_apply(struct fixture *f, const struct held_op *op) {
                 key_loaded(&oracle.keys[i], slot_at);
             }
         }
-        complete[slot_at] = false;
     } else if (op->kind == SHARD_OP_WRITE && op->assignments) {
         return plant != PLANT_LOST_ASSIGNED || !model_chance(50);
     } else if (op->kind == SHARD_OP_WRITE) {
@@ -216,7 +208,8 @@ static void resets_happen(struct oracle_key *key, uint64_t before) {
 /* The owner has said that it does not decide for now. That it does in the end, the fair weather
  * shows. */
 static bool undecided(const struct oracle_key *key, enum reason reason) {
-    return owned(key) ? reason == REASON_LOADING || (hibernates && reason == REASON_ASLEEP)
+    return owned(key) ? reason == REASON_LOADING || reason == REASON_MOVING ||
+                            (hibernates && reason == REASON_ASLEEP)
                       : reason == REASON_NOT_OWNER;
 }
 
@@ -357,18 +350,7 @@ static void weather_turns_fair(void) {
     if (pending_count != 0) {
         model_fail("%u operator's requests were not answered", pending_count);
     }
-    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
-        struct record room;
-        const struct record *record = stored_record(&oracle.keys[i], &room);
-        int64_t state = oracle_state_of(&oracle.keys[i], record, fixture.now_ns);
-        if (state + 1 != oracle.keys[i].state_count) {
-            model_fail("key %s: the store has not its newest state", oracle.keys[i].text);
-        }
-        if (stored_assigned(&oracle.keys[i]) != oracle.keys[i].assigned) {
-            model_fail("key %s: the store has plan %d assigned, its owner %d", oracle.keys[i].text,
-                       stored_assigned(&oracle.keys[i]), oracle.keys[i].assigned);
-        }
-    }
+    oracle_check_stored(&oracle, &fixture);
     fair_since_ns = fair_phase ? fixture.now_ns : UINT64_MAX;
 }
 
@@ -407,13 +389,51 @@ static bool fence_holds(uint16_t slot_at) {
     return fixture.shard->slots[slot_at].fence == fixture.fences[slot_at];
 }
 
+/* Somebody else is given the slot, and has raised its fence if it is fenced. `whole`: of what this
+ * shard knew nothing may be missing. */
+static void slot_given_away(struct slot slot, bool whole, bool fenced) {
+    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+        if (fixture_slot(&fixture, oracle.keys[i].text).index == slot.index) {
+            complete[i] = whole && key_known[i];
+        }
+    }
+    counted_moves += fenced;
+    fixture.fences[slot.index] += fenced;
+    fixture_own(&fixture, slot, false);
+}
+
 static void ownership_changes(void) {
     struct slot slot = {.index = (uint16_t)model_below(SLOTS)};
     bool holds = fence_holds(slot.index), fair = fair_since_ns != UINT64_MAX && !fixture.hold;
     bool has = (fixture.owned[slot.index / 8] >> (slot.index % 8) & 1) != 0;
-    fixture_own(&fixture, slot, !has);
-    /* With everything answered the slot is let go in that step, and nothing may be missing. */
-    complete[slot.index] = has && holds && fair;
+    if (has) { /* with everything answered it is let go in that step, and nothing may be missing */
+        slot_given_away(slot, holds && fair, false);
+    } else {
+        fixture_own(&fixture, slot, true);
+    }
+}
+
+/* As an operator has it: sealed in whatever state they are, and when the shard says that all of it
+ * is written, their next owner raises their fences. What is not written by then is lost. */
+static void slots_move(void) {
+    uint8_t slots[SLOTS_MAX / 8] = {(uint8_t)model_between(1, (1u << SLOTS) - 1)};
+    const uint8_t none[SLOTS_MAX / 8] = {0};
+    fixture_seal(&fixture, slots, false);
+    for (uint32_t i = 0; i < 6 && !fixture.update.sealed; i++) {
+        if (fixture.held_count > 0 && model_chance(80)) {
+            fixture_answer(&fixture, SHARD_STORED_OK);
+        } else if (model_chance(50)) {
+            takes_happen();
+        } else {
+            fixture_pass(&fixture, model_below(40 * MS));
+        }
+    }
+    for (uint16_t i = 0; (fixture.update.sealed || plant == PLANT_UNSEALED) && i < SLOTS; i++) {
+        if ((fixture.owned[0] & slots[0] & 1u << i) != 0) {
+            slot_given_away((struct slot){i}, fence_holds(i), true);
+        }
+    }
+    fixture_seal(&fixture, none, false);
 }
 
 /* Somebody else is given the slot, serves a while, and gives it back. */
@@ -462,17 +482,17 @@ static void store_loses_its_tail(void) {
 }
 
 static void stop_and_start(void) {
-    bool held[SLOTS];
+    bool whole[ORACLE_KEYS];
     weather_turns_fair();
-    for (uint16_t i = 0; i < SLOTS; i++) {
-        held[i] = fence_holds(i);
+    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+        whole[i] = fence_holds(fixture_slot(&fixture, oracle.keys[i].text).index);
     }
     takes_happen();
     fixture_stop(&fixture);
     if (!fixture.stopped) {
         model_fail("not stopped although the store answered everything");
     }
-    memcpy(complete, held, sizeof complete);
+    memcpy(complete, whole, sizeof complete);
     fixture_crash(&fixture);
     pending_count = 0;
 }
@@ -525,6 +545,8 @@ static void step(void) {
         plans_change();
     } else if (what < 950) {
         ownership_changes();
+    } else if (what >= 990) {
+        slots_move();
     } else if (what < 953) {
         shard_crashes();
     } else if (what == 953) {
@@ -535,29 +557,6 @@ static void step(void) {
         foul_step();
     }
     replies_check();
-}
-
-static void everything_refills(void) {
-    weather_turns_fair();
-    fixture.on_update = NULL; /* replies are not of interest any more */
-    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
-        fixture_admin(&fixture, SHARD_ADMIN_ASSIGN, oracle.keys[i].text, NULL);
-    }
-    fixture.reply_count = 0;
-    fixture_pass(&fixture, 4 * 3600 * SECOND);
-    const struct shard_counters *counters = shard_counters(fixture.shard);
-    if (fixture_records(&fixture) != 0 || counters->buckets != 0) {
-        model_fail("%u records and %" PRIu64 " buckets are left when all have refilled",
-                   fixture_records(&fixture), counters->buckets);
-    }
-    if (counters->memory_bytes > 1u << 20) { /* a page is kept for reuse */
-        model_fail("%" PRIu64 " bytes are held for nothing", counters->memory_bytes);
-    }
-    uint64_t ops = fixture.op_count;
-    fixture_pass(&fixture, 3600 * SECOND);
-    if (fixture.op_count != ops) {
-        model_fail("a shard without buckets asks something of the store");
-    }
 }
 
 /* Writes later than promised: the shard believes its interval to be longer. */
@@ -587,14 +586,15 @@ int main(int argc, char **argv) {
         }
         step();
     }
-    everything_refills();
+    weather_turns_fair();
+    oracle_refills(&oracle, &fixture);
     fixture_close(&fixture);
     oracle_fini(&oracle);
     store_backup_free(&backup);
     printf("%" PRIu64 " takes, %" PRIu64 " granted, %" PRIu64 " crashes, %" PRIu64
            " keys loaded, %" PRIu64 " takes waited for one, %" PRIu64
-           " buckets left memory: no difference\n",
+           " buckets left memory, %" PRIu64 " slots were handed over: no difference\n",
            counted_takes, counted_granted, counted_crashes, counted_loads, counted_asked,
-           counted_hibernations);
+           counted_hibernations, counted_moves);
     return 0;
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/core/shard_state.h"
 #include "tests/model/model.h"
 #include "tests/unit/shard_fixture.h"
 
@@ -47,12 +48,19 @@ static struct key keys[KEYS];
 static struct caller callers[TOKENS_MAX_HELD];
 static uint32_t caller_next;
 static uint64_t counted_grants, counted_held, counted_failed, counted_crashes, counted_refused;
-static uint64_t counted_asked, counted_hibernations;
+static uint64_t counted_asked, counted_hibernations, counted_moves;
+static bool moving;          /* slots are being handed over, of which nothing may be lost */
 static uint64_t failed_seen; /* writes that had failed when the weather was fair last */
 
-enum { PLANT_EARLY_ANSWER, PLANT_LOST_WRITE, PLANT_LATE_WRITE, PLANT_CRASH_AT_STOP };
-static const char *const plants[] = {"early-answer", "lost-write", "late-write", "crash-at-stop",
-                                     NULL};
+enum {
+    PLANT_EARLY_ANSWER,
+    PLANT_LOST_WRITE,
+    PLANT_LATE_WRITE,
+    PLANT_CRASH_AT_STOP,
+    PLANT_UNSEALED,
+};
+static const char *const plants[] = {"early-answer",  "lost-write",    "late-write",
+                                     "crash-at-stop", "unsealed-move", NULL};
 static int plant;
 
 static void grant(struct key *key, uint64_t cost) {
@@ -99,7 +107,7 @@ static void memory_goes(void);
 
 static void on_update(struct fixture *f, const struct shard_update *update) {
     for (uint32_t i = 0; i < update->notice_count; i++) {
-        if (update->notices[i].kind == SHARD_NOTICE_FENCED) {
+        if (update->notices[i].kind == SHARD_NOTICE_FENCED && !moving) {
             memory_goes(); /* the newer owner was met, and the slot's memory is dropped */
         }
     }
@@ -163,9 +171,10 @@ static void takes_happen(void) {
     struct shard_item items[8];
     struct key *of[8];
     struct shard_event event = {.kind = SHARD_EVENT_TAKES};
+    const uint32_t count = (uint32_t)model_between(1, 8);
     event.takes.items = items;
-    event.takes.count = (uint32_t)model_between(1, 8);
-    for (uint32_t i = 0; i < event.takes.count; i++) {
+    event.takes.count = count;
+    for (uint32_t i = 0; i < count; i++) {
         of[i] = random_key();
         while (callers[caller_next].key != NULL) {
             caller_next = (caller_next + 1) % TOKENS_MAX_HELD;
@@ -182,7 +191,7 @@ static void takes_happen(void) {
     bool hold = fixture.hold;
     fixture.hold = true;
     fixture_step(&fixture, &event);
-    for (uint32_t i = 0; i < event.takes.count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         const struct take_result *result = &fixture.update.results[i];
         bool held = fixture.update.held[i];
         if (held && !result->allowed) {
@@ -227,10 +236,7 @@ static void level_check(const struct key *key) {
 static void seal(bool sealed) {
     uint8_t bits[SLOTS_MAX / 8];
     memset(bits, sealed ? (int)model_below(256) : 0, sizeof bits);
-    struct shard_event event = {.kind = SHARD_EVENT_SEAL};
-    event.seal.slots = bits;
-    event.seal.reload = model_chance(50);
-    fixture_step(&fixture, &event);
+    fixture_seal(&fixture, bits, model_chance(50));
 }
 
 static void weather_turns_fair(void) {
@@ -302,6 +308,34 @@ static void ownership_changes(void) {
     fixture_own(&fixture, slot, !has);
 }
 
+/* Sealed in whatever state they are, and given to another who raises their fences as soon as the
+ * shard says that all is written. Nothing is lost, whatever the store has refused meanwhile. */
+static void slots_move(void) {
+    uint8_t slots[SLOTS_MAX / 8] = {(uint8_t)model_between(1, (1u << SLOTS) - 1)};
+    const uint8_t none[SLOTS_MAX / 8] = {0};
+    fixture_seal(&fixture, slots, false);
+    for (uint32_t i = 0; i < 8 && !fixture.update.sealed; i++) {
+        if (fixture.held_count > 0) {
+            fixture_answer(&fixture, model_chance(90) ? SHARD_STORED_OK : SHARD_STORED_FAILED);
+        } else {
+            fixture_pass(&fixture, model_below(200 * MS));
+        }
+    }
+    for (uint16_t i = 0; (fixture.update.sealed || plant == PLANT_UNSEALED) && i < SLOTS; i++) {
+        if ((fixture.owned[0] & slots[0] & 1u << i) != 0) {
+            if (fixture.shard->slots[i].fence != fixture.fences[i]) {
+                memory_goes(); /* it has a newer owner already */
+            }
+            counted_moves++;
+            fixture.fences[i]++;
+            moving = true;
+            fixture_own(&fixture, (struct slot){i}, false);
+            moving = false;
+        }
+    }
+    fixture_seal(&fixture, none, false);
+}
+
 static void foul_step(void) {
     switch (model_below(12)) {
     case 0:
@@ -368,6 +402,8 @@ static void step(void) {
         shard_crashes();
     } else if (what < 868) {
         stop_and_start();
+    } else if (what < 876) {
+        slots_move();
     } else {
         foul_step();
     }
@@ -406,8 +442,8 @@ int main(int argc, char **argv) {
     fixture_close(&fixture);
     printf("%" PRIu64 " grants, %" PRIu64 " held, %" PRIu64 " of them failed, %" PRIu64
            " refused, %" PRIu64 " crashes, %" PRIu64 " keys on demand, %" PRIu64
-           " buckets left memory: nothing granted twice\n",
+           " buckets left memory, %" PRIu64 " slots were handed over: nothing granted twice\n",
            counted_grants, counted_held, counted_failed, counted_refused, counted_crashes,
-           counted_asked, counted_hibernations);
+           counted_asked, counted_hibernations, counted_moves);
     return 0;
 }

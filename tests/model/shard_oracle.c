@@ -285,3 +285,53 @@ int32_t oracle_plan_of(const struct stored *assigned) {
     }
     return -1;
 }
+
+/* --- the store ----------------------------------------------------------------------------- */
+
+struct record *oracle_stored(const struct oracle_key *key, struct fixture *fixture,
+                             struct record *record) {
+    const struct stored *stored = fixture_stored(fixture, key->text, false);
+    return stored == NULL ? NULL
+                          : oracle_record(bytes_of(stored->value, stored->value_size), record);
+}
+
+int32_t oracle_assigned(const struct oracle_key *key, struct fixture *fixture) {
+    return oracle_plan_of(fixture_stored(fixture, key->text, true));
+}
+
+void oracle_check_stored(struct oracle *oracle, struct fixture *fixture) {
+    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+        const struct oracle_key *key = &oracle->keys[i];
+        struct record room;
+        int64_t state = oracle_state_of(key, oracle_stored(key, fixture, &room), fixture->now_ns);
+        if (state + 1 != key->state_count) {
+            model_fail("key %s: the store has not its newest state", key->text);
+        }
+        if (oracle_assigned(key, fixture) != key->assigned) {
+            model_fail("key %s: the store has plan %d assigned, its owner %d", key->text,
+                       oracle_assigned(key, fixture), key->assigned);
+        }
+    }
+}
+
+void oracle_refills(struct oracle *oracle, struct fixture *fixture) {
+    fixture->on_update = NULL; /* replies are not of interest any more */
+    for (uint32_t i = 0; i < ORACLE_KEYS; i++) {
+        fixture_admin(fixture, SHARD_ADMIN_ASSIGN, oracle->keys[i].text, NULL);
+    }
+    fixture->reply_count = 0;
+    fixture_pass(fixture, 4 * 3600 * SECOND);
+    const struct shard_counters *counters = shard_counters(fixture->shard);
+    if (fixture_records(fixture) != 0 || counters->buckets != 0) {
+        model_fail("%u records and %" PRIu64 " buckets are left when all have refilled",
+                   fixture_records(fixture), counters->buckets);
+    }
+    if (counters->memory_bytes > 1u << 20) { /* a page is kept for reuse */
+        model_fail("%" PRIu64 " bytes are held for nothing", counters->memory_bytes);
+    }
+    uint64_t ops = fixture->op_count;
+    fixture_pass(fixture, 3600 * SECOND);
+    if (fixture->op_count != ops) {
+        model_fail("a shard without buckets asks something of the store");
+    }
+}

@@ -84,4 +84,15 @@ void oracle_acknowledge(struct oracle *oracle, const struct held_op *op, uint64_
 
 bool oracle_full(const struct oracle_state *state, uint64_t now_ns);
 
+/* What the store has of the key: its record (NULL: none), the plan assigned to it, or -1. */
+struct record *oracle_stored(const struct oracle_key *key, struct fixture *fixture,
+                             struct record *record);
+int32_t oracle_assigned(const struct oracle_key *key, struct fixture *fixture);
+
+/* Fails if the store has not the newest of every key. */
+void oracle_check_stored(struct oracle *oracle, struct fixture *fixture);
+
+/* Lets everything refill; fails if a bucket, a record or memory is left. */
+void oracle_refills(struct oracle *oracle, struct fixture *fixture);
+
 #endif
