@@ -107,6 +107,17 @@ struct check_decision {
     bool
         strict; /* nothing may be forgotten; the caller may be told later (keys_granted_strictly) */
 };
+
+/* What a strict key's former owners may grant beyond what a store counts that has lost its tail. */
+struct lost {
+    const struct process *of; /* the owner until then, whose mark may be among it */
+    uint64_t reserved_tokens; /* what that process had reserved at most */
+    uint64_t granted_tokens;  /* granted by it, and not written again */
+};
+void lost_grants(struct lost *lost, unsigned __int128 tokens);
+/* How much of a grant the key's account is to count; the rest is what was lost. */
+uint64_t lost_counted(struct lost *lost, const struct check_decision *decision);
+
 void keys_begin(void);
 void keys_decided(const struct check_decision *decision);
 /* The caller is told now of a take that was decided before, or just now. */

@@ -47,10 +47,7 @@ struct key_model {
     bool owes; /* a limit was lowered since its owner granted: it may lack more than a burst */
     uint64_t refunded_ns; /* true time: what was decided until then is no longer counted */
     uint64_t folded_ns;   /* the same, of what was decided before */
-    /* Strict: who may have had a mark that the store lost before a newer owner read it, and what it
-     * had reserved by that at most. */
-    const struct process *lost_of;
-    uint64_t lost_tokens;
+    struct lost lost;     /* strict: by a store that a newer owner has read */
     /* Tokens of a period by any terms that the bucket can have been under since it was charged
      * last, and until when they are counted (true time, and what clocks had jumped by then). */
     uint64_t slowest[LIMITS_PER_PLAN_MAX], fastest[LIMITS_PER_PLAN_MAX];
@@ -360,23 +357,14 @@ static void mark_look(const struct key_model *model, const char *when) {
     }
 }
 
-/* A newer owner reads what a store has that lost its tail. Who was the owner until now, and could
- * not write it again (it is paused, or cut off), goes on within the mark that it had: within what
- * it had reserved, and what it was to tell of from before. */
+/* A newer owner reads what a store has that lost its tail. */
 static void mark_lost(struct key_model *model) {
-    model->lost_of = model->granter;
-    model->lost_tokens = UINT64_MAX;
+    model->lost = (struct lost){.of = model->granter, .reserved_tokens = UINT64_MAX};
     for (uint32_t i = 0; i < model->terms.limit_count; i++) {
-        model->lost_tokens = least(model->lost_tokens, reserve_of(&model->terms.limits[i]));
+        model->lost.reserved_tokens =
+            least(model->lost.reserved_tokens, reserve_of(&model->terms.limits[i]));
     }
     model->folded_ns = sim_now();
-}
-
-static bool within_lost_mark(struct key_model *model, const struct check_decision *decision) {
-    bool within = decision->zombie && decision->process == model->lost_of &&
-                  decision->cost <= model->lost_tokens;
-    model->lost_tokens -= within ? decision->cost : 0;
-    return within;
 }
 
 /* What is given back may be of takes that are still held: the account starts over. */
@@ -398,11 +386,12 @@ void keys_granted_strictly(const struct check_decision *decision) {
                   decision->decided_ns >= model->folded_ns &&
                   !fence_forgiven(decision, model->slot, model->refunded_ns) &&
                   terms_equal(&model->terms, decision->terms);
-    if (world.unpromised || !counts || within_lost_mark(model, decision)) {
+    uint64_t cost = world.unpromised || !counts ? 0 : lost_counted(&model->lost, decision);
+    if (cost == 0) {
         return;
     }
     strict_owes(model, decision);
-    grant_add(model, decision->now_ns, decision->cost);
+    grant_add(model, decision->now_ns, cost);
     strict_bound(model, decision);
     mark_look(model, "at a grant");
     past_add(model);
@@ -526,6 +515,21 @@ static void account_reread(struct key_model *model) {
     buffer_free(&out);
 }
 
+/* What was granted after the store's tail began is in no record, as far as the account counts it.
+ */
+static void grants_lost(struct key_model *model) {
+    const struct past *kept;
+    parts then[LIMITS_PER_PLAN_MAX] = {0};
+    uint64_t kept_ns;
+    store_lost_at(&kept_ns);
+    safe_low_of(model, kept_ns, &kept, then);
+    for (uint32_t i = 0; i < model->terms.limit_count; i++) {
+        uint64_t period_ns = model->terms.limits[i].period_ns;
+        parts lost = model->low[i] > then[i] ? model->low[i] - then[i] : 0;
+        lost_grants(&model->lost, (lost + period_ns - 1) / period_ns);
+    }
+}
+
 static void reloaded(struct key_model *model, bool whole) {
     parts stored[LIMITS_PER_PLAN_MAX];
     plans_pass(model, 0);
@@ -545,6 +549,7 @@ static void reloaded(struct key_model *model, bool whole) {
     }
     if (model->strict && !store_is_behind()) {
         mark_look(model, "when a new owner reads it");
+        model->lost.granted_tokens = 0;
         return;
     }
     const struct past *safe = NULL;
@@ -566,6 +571,9 @@ static void reloaded(struct key_model *model, bool whole) {
     }
     if (forgotten) {
         sim_cover(COVER_GRANTS_FORGOTTEN);
+    }
+    if (model->strict) {
+        grants_lost(model);
     }
     memcpy(model->base, model->low, sizeof model->base);
     model->past_count = model->grant_count = 0;
