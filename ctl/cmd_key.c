@@ -1,10 +1,30 @@
 /* key show, reset, assign: one key's plan and level. They follow the key to its node. */
 #include <inttypes.h>
 
+#include "ctl/cluster.h"
 #include "ctl/key_argument.h"
 #include "ctl/out.h"
 #include "ctl/rpc.h"
 #include "ctl/text.h"
+
+/* Milliseconds that a reset waits at most until no former owner can grant any more: a few times
+ * what a node asks for, since the slot may get another owner meanwhile. */
+#define RESET_WAIT_MS_MAX 60000
+
+/* True: what was asked for can be done now, after a wait. */
+static bool key_wait(const struct invocation *invocation, const struct rpc_answer *answer,
+                     uint64_t until_ms) {
+    uint32_t wait_ms = rpc_retry_ms(answer);
+    if (wait_ms == 0 || invocation->options.no_wait || time_monotonic_ms() + wait_ms > until_ms) {
+        return false;
+    }
+    fprintf(stderr,
+            "sluicectl: a former owner of this key's slot may still grant what it had reserved: "
+            "asking again in %.1f s\n",
+            (double)wait_ms / 1000);
+    time_sleep_ms(wait_ms);
+    return true;
+}
 
 static enum exit_code key_ask(const struct invocation *invocation, enum method method,
                               const struct key_argument *key, const char *plan,
@@ -24,8 +44,17 @@ static enum exit_code key_ask(const struct invocation *invocation, enum method m
         out_failure(&invocation->settings, "PLAN: the name is too long");
         return EXIT_USAGE;
     }
-    return rpc_ask(&invocation->settings, invocation->settings.control, true, writer_bytes(&writer),
-                   answer);
+    const struct settings *settings = &invocation->settings;
+    uint64_t until_ms = time_monotonic_ms() + RESET_WAIT_MS_MAX;
+    enum exit_code code = rpc_try(settings, settings->control, true, writer_bytes(&writer), answer);
+    while (code == EXIT_ANSWERED_ERROR && key_wait(invocation, answer, until_ms)) {
+        rpc_answer_fini(answer);
+        code = rpc_try(settings, settings->control, true, writer_bytes(&writer), answer);
+    }
+    if (code == EXIT_ANSWERED_ERROR) {
+        out_error(settings, &answer->reply);
+    }
+    return code;
 }
 
 static void limits_print(const struct settings *settings, const json_t *limits) {
@@ -123,6 +152,11 @@ static enum exit_code assign_run(const struct invocation *invocation) {
 }
 
 static const struct argp_option key_options[] = {OPTION_HEX_ROW, {0}};
+static const struct argp_option reset_options[] = {
+    {"no-wait", OPTION_NO_WAIT, 0, 0, "fail instead of waiting until no former owner can grant", 0},
+    OPTION_HEX_ROW,
+    {0},
+};
 static const struct argp_option assign_options[] = {
     {"none", OPTION_NONE, 0, 0, "take the assignment back: the default plan counts again", 0},
     OPTION_HEX_ROW,
@@ -135,8 +169,10 @@ const struct command key_commands[] = {
      "Example:\n"
      "  sluicectl key show alice",
      show_run},
-    {"key", "reset", "fill a key's bucket", "KEY", 1, 1, key_options,
-     "Makes the key's bucket full again, in memory and in the store.\v"
+    {"key", "reset", "fill a key's bucket", "KEY", 1, 1, reset_options,
+     "Makes the key's bucket full again, in memory and in the store. For 16 s after the key's slot "
+     "has changed hands a former owner may still grant what it had reserved: then it waits, a "
+     "minute at most.\v"
      "Example:\n"
      "  sluicectl key reset alice",
      reset_run},

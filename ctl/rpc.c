@@ -122,7 +122,15 @@ static bool next_hop(const struct rpc_answer *answer, char url[ENDPOINT_BYTES_MA
     return true;
 }
 
-enum exit_code rpc_ask(const struct settings *settings, const char *url, bool follow,
+uint32_t rpc_retry_ms(const struct rpc_answer *answer) {
+    uint64_t ms;
+    struct reader reader = reader_of(answer->reply.data);
+    bool told = answer->reply.is_error && answer->reply.code == CODE_UNAVAILABLE &&
+                read_uint(&reader, &ms) && ms <= UINT32_MAX;
+    return told ? (uint32_t)ms : 0;
+}
+
+enum exit_code rpc_try(const struct settings *settings, const char *url, bool follow,
                        struct bytes request, struct rpc_answer *answer) {
     char at[ENDPOINT_BYTES_MAX + 1];
     snprintf(at, sizeof at, "%s", url);
@@ -145,11 +153,16 @@ enum exit_code rpc_ask(const struct settings *settings, const char *url, bool fo
         }
         rpc_answer_fini(answer);
     }
-    if (answer->reply.is_error) {
+    return answer->reply.is_error ? EXIT_ANSWERED_ERROR : EXIT_DONE;
+}
+
+enum exit_code rpc_ask(const struct settings *settings, const char *url, bool follow,
+                       struct bytes request, struct rpc_answer *answer) {
+    enum exit_code code = rpc_try(settings, url, follow, request, answer);
+    if (code == EXIT_ANSWERED_ERROR) {
         out_error(settings, &answer->reply);
-        return EXIT_ANSWERED_ERROR;
     }
-    return EXIT_DONE;
+    return code;
 }
 
 enum exit_code rpc_ask_plain(const struct settings *settings, enum method method,

@@ -36,6 +36,15 @@ void rpc_answer_fini(struct rpc_answer *answer);
 enum exit_code rpc_ask(const struct settings *settings, const char *url, bool follow,
                        struct bytes request, struct rpc_answer *answer);
 
+/* The same, but an error that was answered is not printed. EXIT_ANSWERED_ERROR: out_error is the
+ * caller's to call. */
+enum exit_code rpc_try(const struct settings *settings, const char *url, bool follow,
+                       struct bytes request, struct rpc_answer *answer);
+
+/* Milliseconds after which the error that was answered says that it is worth while to ask again;
+ * 0: it says nothing, or is none. */
+uint32_t rpc_retry_ms(const struct rpc_answer *answer);
+
 /* rpc_ask at the control endpoint for a method without parameters. */
 enum exit_code rpc_ask_plain(const struct settings *settings, enum method method,
                              struct rpc_answer *answer);

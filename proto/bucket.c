@@ -226,6 +226,16 @@ static uint64_t convert_deficit(const struct limit *from, const struct limit *to
     return result > TOLERANCE_NS_MAX ? TOLERANCE_NS_MAX : (uint64_t)result;
 }
 
+bool bucket_refills_sooner(const struct terms *from, const struct terms *to) {
+    bool sooner = to->limit_count > from->limit_count;
+    for (uint32_t i = 0; i < to->limit_count && i < from->limit_count; i++) {
+        const struct limit *a = &from->limits[i], *b = &to->limits[i];
+        sooner = sooner ||
+                 (uint128)b->rate_tokens * a->period_ns > (uint128)a->rate_tokens * b->period_ns;
+    }
+    return sooner;
+}
+
 void bucket_convert(const struct terms *from, const struct terms *to, struct tat tats[],
                     uint64_t now_ns) {
     for (uint32_t i = 0; i < to->limit_count; i++) {

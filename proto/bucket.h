@@ -56,6 +56,10 @@ static inline struct tat bucket_rounded(struct tat tat, uint64_t grid_ns) {
 /* Level of one limit in tokens. */
 uint64_t bucket_level(const struct limit *limit, struct tat tat, uint64_t now_ns);
 
+/* Whether a bucket that is not full may be full sooner under `to` than under `from`: some limit
+ * refills faster than the one in its place, or there was none. */
+bool bucket_refills_sooner(const struct terms *from, const struct terms *to);
+
 /* Changes tat from terms `from` to terms `to`, limit by limit in order: the tokens already spent
  * stay spent (rounded up by at most 2 ns of refill). A limit that `from` did not have starts full.
  * Results are bounded so that no later arithmetic overflows. */

@@ -52,5 +52,6 @@ enum code fault_set(struct fault *fault, enum code code, const char *format, ...
         }
     }
     fault->code = code;
+    fault->retry_ms = 0;
     return code;
 }

@@ -55,6 +55,10 @@ bool code_of_text(struct bytes text, enum code *code);
       "the stored record of this key cannot be read (sluicectl key reset mends it)")               \
     X(RECORD_NEWER, CODE_UNAVAILABLE,                                                              \
       "the stored record of this key is of a later version of Sluice (upgrade this node)")         \
+    X(FORMER_OWNER, CODE_UNAVAILABLE,                                                              \
+      "the slot of this key has had another owner a moment ago, which may still grant what it "    \
+      "had "                                                                                       \
+      "reserved of it")                                                                            \
     X(MEMORY_FULL, CODE_OVERLOADED, "this shard may hold no more buckets in memory")               \
     X(TERMS_FULL, CODE_OVERLOADED, "this shard holds too many different inline limits")            \
     X(QUEUE_FULL, CODE_OVERLOADED, "too many requests are waiting here")                           \
@@ -74,6 +78,7 @@ const char *reason_text(enum reason reason);
 /* What was wrong with a message: filled by decoders, sent as [code, message, data]. */
 struct fault {
     enum code code;
+    uint32_t retry_ms; /* when it is worth while to ask again; 0: nobody knows */
     char text[FAULT_TEXT_BYTES_MAX];
 };
 

@@ -18,6 +18,10 @@ void error_write(struct writer *writer, const struct fault *fault, const struct 
     write_array(writer, 3);
     write_text(writer, code_text(fault->code));
     write_text(writer, fault->text);
+    if (moved == NULL && fault->retry_ms > 0) {
+        write_uint(writer, fault->retry_ms);
+        return;
+    }
     if (moved == NULL) {
         write_nil(writer);
         return;

@@ -41,7 +41,8 @@ struct reply {
 /* [1, msgid, nil, -- the result is to follow. Overflows where REPLY_HEAD_BYTES_MAX are not left. */
 void reply_write_head(struct writer *writer, uint32_t msgid);
 
-/* A whole error reply. `moved` may be NULL (data nil); msgid nil unless has_msgid. */
+/* A whole error reply. `moved` may be NULL (data nil, or the fault's retry_ms); msgid nil unless
+ * has_msgid. */
 void reply_write_error(struct writer *writer, bool has_msgid, uint32_t msgid,
                        const struct fault *fault, const struct moved *moved);
 

@@ -39,6 +39,8 @@ void fallback_call_inline(struct fallback_call *call, const struct limit *limit)
 }
 
 void fallback_call_cost(struct fallback_call *call, enum verb verb, uint64_t cost_tokens) {
+    call->verb = verb;
+    call->cost_tokens = cost_tokens;
     call->writes = verb == VERB_TAKE && cost_tokens > 0;
     for (uint32_t i = 0; i < call->limit_count; i++) {
         const struct limit *limit = &call->terms.limits[i];
@@ -62,55 +64,57 @@ static struct tat tat_valid(struct tat tat, uint64_t rate_tokens) {
     return tat.part >= rate_tokens ? (struct tat){.ns = tat.ns + 1} : tat;
 }
 
-/* Of a plan that is no more only the times are known: they stay as they are, at most a whole
- * bucket's. */
-static void tats_of_unknown(const struct record *record, const struct terms *to, uint64_t now_ns,
-                            struct tat tats[]) {
-    for (uint32_t i = 0; i < to->limit_count && i < record->tat_count; i++) {
-        const struct tat *tat = &record->tats[i];
-        uint64_t most_ns =
-            bucket_ahead(&to->limits[i], (struct tat){.ns = now_ns}, to->limits[i].burst_tokens).ns;
-        tats[i].ns = tat->ns + (tat->part > 0);
-        tats[i].ns = tats[i].ns < most_ns ? tats[i].ns : most_ns;
+/* The terms that the record was written under; false: these plans are too old to say, or remember
+ * no more. */
+static bool terms_of_record(const struct plan_set *plans, const struct record *record,
+                            struct terms *terms) {
+    if (record->is_inline) {
+        *terms = (struct terms){.limit_count = 1, .limits = {record->limit}};
+        return true;
     }
+    int32_t at = plan_set_find(plans, record->plan);
+    if (at < 0 || record->generation > plans->plans[at].generations[0].generation) {
+        return false;
+    }
+    const struct plan *plan = &plans->plans[at];
+    *terms = *plan_terms_at(plan, record->generation);
+    return terms->limit_count > 0 &&
+           record->generation >= plan->generations[plan->generation_count - 1].generation;
 }
 
-/* False: they were changed after these plans. */
-static bool tats_under(const struct fallback_call *call, const struct plan_set *plans,
-                       const struct record *record, uint64_t now_ns, struct tat tats[]) {
-    struct terms inline_terms = {.limit_count = 1, .limits = {record->limit}};
-    const struct terms *from = &inline_terms;
-    if (!record->is_inline) {
-        int32_t at = plan_set_find(plans, record->plan);
-        if (at < 0) {
-            tats_of_unknown(record, &call->terms, now_ns, tats);
-            return true;
-        }
-        if (record->generation > plans->plans[at].generations[0].generation) {
-            return false;
-        }
-        from = plan_terms_at(&plans->plans[at], record->generation);
-        if (from->limit_count == 0) {
-            return false;
-        }
-    }
-    for (uint32_t i = 0; i < from->limit_count && i < record->tat_count; i++) {
-        tats[i] = tat_valid(record->tats[i], from->limits[i].rate_tokens);
-    }
-    bucket_convert(from, &call->terms, tats, now_ns);
-    return true;
+/* The call is decided under the record's own terms. */
+static void terms_keep(struct fallback_call *call, const struct record *record,
+                       const struct terms *terms) {
+    call->plan = record->is_inline ? (struct name){0} : name_of(record->plan);
+    call->generation = record->is_inline ? 0 : record->generation;
+    call->terms = *terms;
+    head_fill(call);
+    fallback_call_cost(call, call->verb, call->cost_tokens);
 }
 
 enum reason fallback_call_convert(struct fallback_call *call, const struct plan_set *plans,
                                   struct bytes record, uint64_t now_ns) {
     struct record read = {.schema = 0};
     struct fault fault;
+    struct terms from;
     struct tat tats[LIMITS_PER_PLAN_MAX] = {0};
     if (record.size > RECORD_BYTES_MAX || record_read(record, &read, &fault) != CODE_OK) {
         return record_is_newer(&read) ? REASON_RECORD_NEWER : REASON_RECORD_UNREADABLE;
     }
-    if (!tats_under(call, plans, &read, now_ns, tats)) {
+    struct terms counted = {.limit_count = read.tat_count};
+    if (bucket_full(&counted, read.tats, now_ns)) {
+        from = call->terms; /* as if there were none: whatever its limits were */
+    } else if (!terms_of_record(plans, &read, &from)) {
         return REASON_STORE_REFUSED;
+    } else {
+        for (uint32_t i = 0; i < from.limit_count && i < read.tat_count; i++) {
+            tats[i] = tat_valid(read.tats[i], from.limits[i].rate_tokens);
+        }
+    }
+    if (bucket_refills_sooner(&from, &call->terms)) {
+        terms_keep(call, &read, &from);
+    } else {
+        bucket_convert(&from, &call->terms, tats, now_ns);
     }
     for (uint32_t i = 0; i < call->limit_count; i++) {
         call->limits[i].tat = tats[i];

@@ -65,6 +65,8 @@ struct fallback_call {
     uint32_t rounds;
     uint32_t next; /* free one */
     uint64_t asked_ns;
+    enum verb verb;
+    uint64_t cost_tokens;
     struct name plan; /* size 0: inline */
     uint32_t generation;
     struct terms terms;
@@ -96,8 +98,10 @@ void fallback_call_inline(struct fallback_call *call, const struct limit *limit)
 /* What the take costs under them, which may be nothing or more than they allow: then it looks. */
 void fallback_call_cost(struct fallback_call *call, enum verb verb, uint64_t cost_tokens);
 
-/* Puts a record under the call's terms, as its owner would at now_ns, for the next round. CODE_OK,
- * UNAVAILABLE if `plans` are too old to say what it means, else why it cannot be read. */
+/* Puts a record under the call's terms, as its owner would at now_ns, for the next round; or the
+ * call under the record's, if a bucket that is not full would be full sooner under the call's: the
+ * owner may be cut off, and still grant within it (decision 0034). NONE, STORE_REFUSED if `plans`
+ * cannot say what it means, else why it cannot be read. */
 enum reason fallback_call_convert(struct fallback_call *call, const struct plan_set *plans,
                                   struct bytes record, uint64_t now_ns);
 

@@ -36,7 +36,8 @@ struct resident {
      * later version wrote that, so it stays as it is. */
     uint16_t rounded : 1;
     uint16_t used : 1;  /* asked for since the sweep last made room */
-    uint16_t mixed : 1; /* a take that was not held changed it, and that is not acknowledged yet */
+    uint16_t mixed : 1; /* a take that was not held changed it, and that is not acknowledged yet. If
+                           it is unreadable: its record is not, but its terms found no room */
     uint8_t key_size_less_one;
     uint8_t state;
     struct tat tats[]; /* then the key's bytes */

@@ -129,6 +129,7 @@ struct shard_op *shard_op_add(struct shard *shard, struct shard_slot *slot,
         assert(slot->op_id == 0);
         slot->op_id = op->op_id;
         slot->op_kind = (uint8_t)kind;
+        slot->asked_ns = shard->now_ns;
     }
     return op;
 }

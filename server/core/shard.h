@@ -38,6 +38,9 @@
  *     one is to be kept back, and counts when its release (exactly one, in a later update) says so;
  *   - under a strict plan nothing is granted that the store has not acknowledged, or a mark that
  * was written ahead of it: whatever has been answered, the next owner has counted;
+ *   - a mark counts while mark_lives says so: whoever gains the slot, and waits SHARD_FORMER_NS
+ *     before a bucket that it has read is reset or goes over to faster limits, meets no grant of a
+ *     former owner that it has not counted;
  *   - what a failed write held back is not granted, and given back to its bucket;
  *   - a slot that is neither SERVING nor LOADING never decides; its takes are refused with a
  * reason; one that is LOADING decides keys that it has read, and reads others on demand: their
@@ -95,6 +98,17 @@
 /* Milliseconds after which a record that is rounded up is written as its bucket is: one in use is
  * seldom written for that, and little is left to be written when the shard stops. */
 #define SHARD_ROUND_MS 64000
+
+/* Nanoseconds that a mark counts for since the store was last asked, and said that the slot's fence
+ * is this shard's: as long as a reservation lasts in use. After it a take waits for a write, which
+ * proves that again. It is asked for when a SHARD_MARK_PROVE_PART of that has passed and a mark is
+ * made use of, so that a store that stands still for seconds is not noticed. */
+#define SHARD_MARK_LIVES_NS UINT64_C(8000000000)
+#define SHARD_MARK_PROVE_PART 4
+
+/* Nanoseconds after a slot was gained in which a former owner, paused or cut off, is taken to grant
+ * within marks that were read: their life, and as much again for clocks that disagree. */
+#define SHARD_FORMER_NS (2 * SHARD_MARK_LIVES_NS)
 
 /* Operator requests (reset, assign) that wait for their write. */
 #define SHARD_ADMIN_PENDING_MAX 64
@@ -301,6 +315,7 @@ struct shard_key_info {
 struct shard_admin_reply {
     uint64_t token;
     enum reason reason;         /* NONE: done */
+    uint32_t wait_ms;           /* FORMER_OWNER: until it can be done */
     struct shard_key_info info; /* SHOW */
 };
 

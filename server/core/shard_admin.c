@@ -104,6 +104,9 @@ static enum reason reset(struct shard *shard, struct shard_slot *slot, uint64_t 
     if (resident_is_newer(resident)) {
         return REASON_RECORD_NEWER; /* not ours to delete: its version knows what it means */
     }
+    if (former_wait_ms(shard, slot, resident) > 0) {
+        return REASON_FORMER_OWNER;
+    }
     bool stored = (resident->state & RESIDENT_STORED) != 0;
     if (stored && !shard->store_up) {
         return REASON_STORE_AWAY;
@@ -313,7 +316,11 @@ void admin_answer(struct shard *shard, struct shard_slot *slot, uint64_t hash,
         break;
     }
     if (!waits) {
-        shard_reply_add(shard, event->admin.token, reason);
+        struct shard_admin_reply *reply = shard_reply_add(shard, event->admin.token, reason);
+        uint32_t ref = bucket_find(shard, slot, hash, event->admin.key);
+        if (reason == REASON_FORMER_OWNER) {
+            reply->wait_ms = former_wait_ms(shard, slot, resident_at(&shard->arena, ref));
+        }
     }
 }
 

@@ -73,6 +73,7 @@ static bool load_unreadable(struct shard *shard, struct shard_slot *slot, uint64
         return false;
     }
     resident_at(&shard->arena, ref)->rounded = newer;
+    slot->inherited = true;
     shard->counters.records_unreadable++;
     shard_notice_add(shard, newer ? SHARD_NOTICE_NEWER : SHARD_NOTICE_UNREADABLE,
                      shard_slot_at(shard, slot), resident_key(resident_at(&shard->arena, ref)),
@@ -94,8 +95,13 @@ static bool load_bucket(struct shard *shard, struct shard_slot *slot, uint64_t h
     }
     uint16_t term_at = record_term_hold(shard, &record, memo);
     if (term_at == TERM_NONE) {
-        return load_unreadable(shard, slot, hash, pair->key, false,
-                               "this shard holds too many different inline limits");
+        bool noted = load_unreadable(shard, slot, hash, pair->key, false,
+                                     "this shard holds too many different inline limits");
+        ref = noted ? bucket_find(shard, slot, hash, pair->key) : 0;
+        if (ref != 0) {
+            resident_at(&shard->arena, ref)->mixed = 1;
+        }
+        return noted;
     }
     uint32_t limit_count = term_set_at(&shard->terms, term_at)->terms.limit_count;
     struct tat tats[LIMITS_PER_PLAN_MAX] = {0};
@@ -114,6 +120,7 @@ static bool load_bucket(struct shard *shard, struct shard_slot *slot, uint64_t h
         struct terms counted = {.limit_count = limit_count};
         return bucket_full(&counted, tats, shard->now_ns);
     }
+    slot->inherited = true;
     shard->counters.records_loaded++;
     return true;
 }

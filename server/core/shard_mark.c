@@ -7,6 +7,10 @@
  * is acknowledged. All takes of a slot that wait share its next write. A lead that is half used up
  * is renewed in the background, so that a busy bucket does not wait.
  *
+ * A lead counts only while the store has said not long ago that the slot's fence is this shard's
+ * (mark_lives): so a former owner comes to an end by itself, and who has gained the slot can tell
+ * when (shard_former.c).
+ *
  * While a record is under way the store has either it or the one before, so a take counts as
  * acknowledged only within both leads. (A record is never written with a smaller lead than the
  * bucket has, except when nothing is decided any more.)
@@ -87,7 +91,11 @@ static enum cover rounded_cover(const struct shard *shard, const struct shard_sl
             return COVER_NONE;
         }
     }
-    return (resident->state & RESIDENT_WRITING) != 0 ? COVER_IN_FLIGHT : COVER_ACKNOWLEDGED;
+    bool writing = (resident->state & RESIDENT_WRITING) != 0;
+    if (!mark_lives(shard, writing ? slot->asked_ns : slot->proved_ns)) {
+        return COVER_NONE;
+    }
+    return writing ? COVER_IN_FLIGHT : COVER_ACKNOWLEDGED;
 }
 
 struct covered mark_cover(const struct shard *shard, const struct shard_slot *slot, uint64_t hash,
@@ -111,13 +119,26 @@ struct covered mark_cover(const struct shard *shard, const struct shard_slot *sl
     covered.mark = mark;
     covered.moved_tokens = tokens_moved(wanted->terms, change->before, cost_tokens, shard->now_ns);
     bool writing = (resident->state & RESIDENT_WRITING) != 0;
-    if (covered.moved_tokens <= mark->lead_tokens &&
+    if (covered.moved_tokens <= mark->lead_tokens && mark_lives(shard, slot->proved_ns) &&
         (!writing || covered.moved_tokens <= mark->pending_tokens)) {
         covered.cover = COVER_ACKNOWLEDGED;
-    } else if (writing && covered.moved_tokens <= mark->pending_tokens) {
+    } else if (writing && covered.moved_tokens <= mark->pending_tokens &&
+               mark_lives(shard, slot->asked_ns)) {
         covered.cover = COVER_IN_FLIGHT;
     }
     return covered;
+}
+
+/* A mark of the slot was made use of: soon the store has to say again whose it is, by a write of
+ * nothing if there is none. */
+static void mark_prove(struct shard *shard, struct shard_slot *slot) {
+    uint64_t since_ns = shard->now_ns - slot->proved_ns;
+    if (since_ns < SHARD_MARK_LIVES_NS / SHARD_MARK_PROVE_PART || slot->watch || slot->op_id != 0 ||
+        !shard->store_up) {
+        return;
+    }
+    slot->watch = true;
+    slot_ready(shard, slot);
 }
 
 /* Lets go of an entry: what its record may be ahead has to be written off. */
@@ -220,6 +241,9 @@ static void reserve_adapt(struct mark *mark, const struct terms *terms, uint32_t
 
 void mark_taken(struct shard *shard, struct shard_slot *slot, uint64_t hash, uint32_t ref,
                 const struct wanted *wanted, const struct covered *covered) {
+    if (covered->cover != COVER_NONE) {
+        mark_prove(shard, slot);
+    }
     if (covered->rounded) {
         return;
     }

@@ -251,6 +251,8 @@ static void fence_raised(struct shard *shard, struct shard_slot *slot,
     }
     slot->fence = slot->since_fence = event->stored.fence;
     slot->gained_ms = shard_now_ms(shard);
+    slot->former_until_ns = shard->now_ns + SHARD_FORMER_NS;
+    slot->inherited = false;
     slot->cursor = 0;
     slot->keys_loaded = false;
     slot->wrote = false;
@@ -342,13 +344,18 @@ static void page_loaded(struct shard *shard, struct shard_slot *slot,
 
 /* The slot's outstanding operation has been answered. False: the answer is of a life that is over.
  */
-static bool op_over(struct shard *shard, struct shard_slot *slot, uint8_t op_kind, uint32_t op_id) {
+static bool op_over(struct shard *shard, struct shard_slot *slot, uint8_t op_kind, uint32_t op_id,
+                    enum shard_stored_status status) {
     if (slot->op_id == 0 || slot->op_id != op_id) {
         return false;
     }
     assert(slot->op_kind == op_kind);
     slot->op_id = 0;
     shard->outstanding--;
+    bool fenced = op_kind == SHARD_OP_WRITE || op_kind == SHARD_OP_RAISE_FENCE;
+    if (fenced && status == SHARD_STORED_OK) {
+        slot->proved_ns = slot->asked_ns;
+    }
     return true;
 }
 
@@ -366,7 +373,7 @@ void slot_stored(struct shard *shard, const struct shard_event *event) {
         admin_assign_stored(shard, event->stored.op_id, event->stored.status);
         return;
     }
-    if (!op_over(shard, slot, event->stored.op_kind, event->stored.op_id)) {
+    if (!op_over(shard, slot, event->stored.op_kind, event->stored.op_id, event->stored.status)) {
         return;
     }
     switch (slot->op_kind) {
@@ -416,7 +423,7 @@ void slots_written(struct shard *shard, const struct shard_written writes[], uin
         if (writes[i].status == SHARD_STORED_OK) {
             slot->heard_ms = shard_now_ms(shard);
         }
-        if (op_over(shard, slot, SHARD_OP_WRITE, writes[i].op_id)) {
+        if (op_over(shard, slot, SHARD_OP_WRITE, writes[i].op_id, writes[i].status)) {
             snapshot_stored(shard, slot, writes[i].op_id, writes[i].status);
         }
     }

@@ -38,6 +38,10 @@ struct shard_slot {
     uint64_t cursor; /* LOADING, SERVING: of the next page; RELEASING: of the scan that frees */
     uint64_t due_ns; /* while in the due queue */
     uint64_t takes;  /* decided since it was gained */
+    /* When its outstanding operation was made up; and when the last one was of which the store has
+     * said that it was under the slot's fence: that was no other's before (mark_lives). */
+    uint64_t asked_ns, proved_ns;
+    uint64_t former_until_ns; /* until then others may grant within marks that were read here */
     uint64_t keys_cursor, keys_next; /* of assignments written again: where the stretch that is
                                         next, or outstanding, begins, and where that ends */
     uint32_t op_id;                  /* the operation outstanding (ASSIGNs apart), 0: none */
@@ -66,6 +70,7 @@ struct shard_slot {
     bool rewrite : 1; /* its clean buckets are to be written again */
     bool rewrite_all : 1; /* all of them, else only those whose records are rounded up */
     bool rounded : 1;     /* records of it may be rounded up */
+    bool inherited : 1;   /* it had records when it was gained */
     bool backoff;         /* to wait a while before it is fenced again */
     bool leftovers;  /* the store may have records of keys that memory has not (load_leftovers) */
     bool streaming;  /* its pages are being read: LOADING, or SERVING and `leftovers` */
@@ -310,7 +315,28 @@ void bucket_mark_urgent(struct shard *shard, struct shard_slot *slot, uint32_t r
 void bucket_remove(struct shard *shard, struct shard_slot *slot, uint32_t ref);
 void bucket_free(struct shard *shard, uint32_t ref);
 
+/* --- shard_former.c: what a former owner may still grant ------------------------------------ */
+
+/* Puts the terms wanted back to those of the bucket, if it may not go over to them yet.
+ * FORMER_OWNER if nobody knows what those say. */
+enum reason former_keep(const struct shard *shard, const struct shard_slot *slot,
+                        const struct resident *resident, struct wanted *wanted);
+
+/* Milliseconds until the bucket may be made fuller than it is; 0: now. */
+uint32_t former_wait_ms(const struct shard *shard, const struct shard_slot *slot,
+                        const struct resident *resident);
+
+/* A refusal under the bucket's own terms says when others may count at the latest. */
+void former_hint(const struct shard *shard, const struct shard_slot *slot,
+                 struct take_result *result);
+
 /* --- shard_mark.c: what is granted and what the store has ---------------------------------- */
+
+/* A mark that was acknowledged counts for a time: while the store has said, not long ago, that the
+ * fence of the slot is this shard's. */
+static inline bool mark_lives(const struct shard *shard, uint64_t proved_ns) {
+    return shard->now_ns - proved_ns < SHARD_MARK_LIVES_NS;
+}
 
 /* When a take may be answered. */
 enum cover {

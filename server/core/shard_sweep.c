@@ -20,7 +20,9 @@ static void sweep_convert(struct sweep *sweep, uint32_t *ref) {
     const struct resident *resident = resident_at(&shard->arena, *ref);
     struct wanted wanted;
     int32_t plan_at = term_set_at(&shard->terms, resident->term)->plan_at;
-    if (plans_resolve_at(shard, plan_at, &wanted) != REASON_NONE) {
+    uint16_t term = resident->term;
+    if (plans_resolve_at(shard, plan_at, &wanted) != REASON_NONE ||
+        former_keep(shard, sweep->slot, resident, &wanted) != REASON_NONE || wanted.term == term) {
         return; /* next time */
     }
     struct tat tats[LIMITS_PER_PLAN_MAX];

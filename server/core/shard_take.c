@@ -126,7 +126,7 @@ static enum reason take_decide(struct shard *shard, const struct subject *subjec
         return reason;
     }
     struct change change;
-    uint32_t limit_count = wanted.terms->limit_count;
+    bool kept = false; /* under its own terms, which are not those that were asked for */
     if (ref == 0) {
         change.of_terms = false;
         memset(change.before, 0, sizeof change.before);
@@ -137,10 +137,22 @@ static enum reason take_decide(struct shard *shard, const struct subject *subjec
             return resident_unreadable_reason(resident);
         }
         change.of_terms = !bucket_tats_under(shard, resident, &wanted, change.before);
+        if (change.of_terms && shard->now_ns < slot->former_until_ns) {
+            reason = former_keep(shard, slot, resident, &wanted);
+            if (reason != REASON_NONE) {
+                return reason;
+            }
+            kept = bucket_tats_under(shard, resident, &wanted, change.before);
+            change.of_terms = !kept;
+        }
     }
+    uint32_t limit_count = wanted.terms->limit_count;
     tats_copy(change.after, change.before, limit_count);
     bucket_decide(wanted.terms, change.after, item->verb, item->take.cost_tokens, shard->now_ns,
                   result);
+    if (kept) {
+        former_hint(shard, slot, result);
+    }
     /* Only what changes something makes a bucket; that and a refusal put it under other terms. */
     if (tats_equal(change.before, change.after, limit_count)) {
         if (change.of_terms && item->verb == VERB_TAKE && !result->allowed) {

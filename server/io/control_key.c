@@ -129,6 +129,14 @@ void control_key_on_shard(struct control_call *call, const struct node_message *
         fail_moved(call, map, slot);
         return;
     }
+    if (message->wait_ms > 0) {
+        struct fault fault;
+        fault_set(&fault, reason_code(message->reason), "%s: to be asked again in %u ms",
+                  reason_text(message->reason), message->wait_ms);
+        fault.retry_ms = message->wait_ms;
+        control_call_fail(call, &fault, NULL);
+        return;
+    }
     if (message->reason != REASON_NONE) {
         fail_reason(call, message->reason);
         return;

@@ -114,6 +114,7 @@ static void update_perform(struct shard_loop *loop, const struct shard_update *u
         struct node_message *message = message_to_node(loop, NODE_MESSAGE_ADMIN);
         message->token = update->admin_replies[i].token;
         message->reason = update->admin_replies[i].reason;
+        message->wait_ms = update->admin_replies[i].wait_ms;
         message->info = update->admin_replies[i].info;
         node_tell(loop, message);
     }

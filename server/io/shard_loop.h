@@ -71,6 +71,7 @@ struct node_message {
     uint32_t shard;
     uint64_t token;
     enum reason reason;         /* ADMIN */
+    uint32_t wait_ms;           /* ADMIN: until it can be done */
     struct shard_key_info info; /* ADMIN show */
     struct shard_status status; /* STATUS */
     struct slot_load *loads;    /* STATUS: one an owned slot; the node's to free. NULL: none */

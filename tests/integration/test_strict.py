@@ -1,12 +1,14 @@
 """Strict plans: whatever is killed or stopped, no key is granted more than its bound, and a crash
 costs a key at most its reservation."""
 
+import json
 import os
 import signal
 import time
 import unittest
 
-from harness import (PLANS, QUICK, RELAXED_PLANS, SLOW, SMOKE, Cluster, metronome, say, wait_for, xxh3)
+from harness import (PLANS, QUICK, RELAXED_PLANS, SLOW, SMOKE, SOAK, Cluster, metronome, say, wait_for,
+                     xxh3)
 from load import Load
 from move_tools import halt
 from test_crash import spend
@@ -63,7 +65,22 @@ class StrictTest(unittest.TestCase):
         worst = self.check([load], crashes)
         say("%d kills under load: %d granted and none forgotten; a key lost %d tokens at most "
             "(%d reservations of %d)" % (crashes, granted, max(worst, 0), crashes, RESERVED))
+        self.check_reset(cluster)
         self.close_cluster()
+
+    def check_reset(self, cluster):
+        """Who had the slot a moment ago may still grant, for all that its newer owner knows."""
+        self.assertEqual(cluster.ctl("key", "reset", "never-taken")[0], 0)
+        code, _, err = cluster.ctl("key", "reset", "--no-wait", BUSY[0].decode())
+        self.assertEqual(code, 4, err)
+        self.assertRegex(err, r"UNAVAILABLE.*had another owner a moment ago.*asked again in \d+ ms")
+        if not SOAK:
+            return
+        code, out, err = cluster.ctl("--json", "key", "reset", BUSY[0].decode())
+        self.assertEqual(code, 0, err)
+        self.assertIn("asking again in", err)
+        self.assertEqual(list(json.loads(out)), ["slot"])
+        self.assertEqual(cluster.levels(BUSY[:1], "slow")[BUSY[0]], BURST)
 
     def test_the_same_kills_forget_relaxed_takes(self):
         """What the strict plan is for: the same weather, relaxed, forgets grants."""

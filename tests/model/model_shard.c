@@ -28,11 +28,10 @@
 
 static struct fixture fixture;
 static struct oracle oracle;
-static bool hibernates;
+static bool hibernates, fair_phase;
 
 /* Since when the store has answered everything at once; UINT64_MAX: it does not. */
 static uint64_t fair_since_ns;
-static bool fair_phase;
 static bool crashing;              /* what is loaded may lack the last interval */
 static bool complete[ORACLE_KEYS]; /* its slot was given away and nothing may lack */
 static struct store_backup backup; /* the store as it was a while ago */
@@ -88,6 +87,7 @@ static void key_loaded(struct oracle_key *key, uint16_t slot_at) {
                    fixture.now_ns - key->states[state + 1].at_ns);
     }
     oracle_load(&oracle, key, record, fixture.now_ns);
+    fixture.shard->slots[slot_at].former_until_ns = 0; /* it knows of no former owners */
     /* What has been read of the slot's assignments stays, whatever the store has lost since. */
     const struct shard_slot *slot = &fixture.shard->slots[slot_at];
     struct bytes name = bytes_of_text(key->text);

@@ -4,7 +4,7 @@ foreach(name bucket arena table term_set marks core_memory)
 endforeach()
 foreach(name shard_take shard_fetch shard_hibernate shard_look shard_strict shard_slot shard_snapshot shard_admin
              shard_sweep shard_watch shard_corners shard_keys shard_keys_pass
-             shard_rounded
+             shard_former shard_rounded
              shard_pages shard_survey shard_many_slots shard_admin_late shard_memory)
     sluice_test(${name}
         SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c ${CMAKE_CURRENT_LIST_DIR}/shard_fixture.c

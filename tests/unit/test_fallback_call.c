@@ -93,13 +93,53 @@ static void test_only_a_take_that_may_pass_writes(void **state) {
 /* --- records under other terms -------------------------------------------------------------- */
 
 static void test_tokens_spent_stay_spent(void **state) {
-    /* Two tokens of "one", and a limit that it has not: that starts full. */
+    const struct limit faster[] = {{9, SECOND, 30}};
+    struct record record =
+        record_under("fast", (struct tat){NOW_NS + 2 * SECOND, 0}, (struct tat){0}, 1);
+    plan_put("fast", faster, 1);
+    fallback_call_plan(&call, &plans->plans[0]);
+    fallback_call_cost(&call, VERB_TAKE, 1);
+    assert_int_equal(convert(&record), REASON_NONE);
+    assert_tat(call.limits[0].tat, NOW_NS + 6 * SECOND, 0); /* 18 tokens, at 3/s */
+    assert_int_equal(call.plan.size, 3);
+    assert_true(call.expected_size > 0);
+}
+
+/* Its owner may be cut off, and go on within what the record says, under the record's limits. */
+static void test_a_bucket_is_full_no_sooner(void **state) {
+    const struct limit faster[] = {{9, SECOND, 30}};
     struct record record =
         record_under("one", (struct tat){NOW_NS + 2 * SECOND / 3, 2}, (struct tat){0}, 1);
+    const struct plan *fast = plan_put("fast", faster, 1);
+    fallback_call_plan(&call, fast);
+    fallback_call_cost(&call, VERB_TAKE, 4);
     assert_int_equal(convert(&record), REASON_NONE);
+    assert_string_equal(call.plan.text, "one");
+    assert_int_equal(call.generation, 7);
     assert_tat(call.limits[0].tat, NOW_NS + 2 * SECOND / 3, 2);
-    assert_int_equal(bucket_level(&slow, call.limits[1].tat, NOW_NS), 5);
-    assert_true(call.expected_size > 0);
+    assert_tat(call.limits[0].increment, SECOND + SECOND / 3, 1); /* 4/3 s */
+    assert_true(call.writes);
+    /* A limit that was not there starts full: the same. */
+    fallback_call_plan(&call, &plans->plans[2]);
+    fallback_call_cost(&call, VERB_TAKE, 1);
+    assert_int_equal(convert(&record), REASON_NONE);
+    assert_int_equal(call.limit_count, 1);
+    /* A limit of its own; and a cost that is above its burst. */
+    record = (struct record){.is_inline = true, .limit = slow, .tat_count = 1};
+    record.tats[0].ns = NOW_NS + SECOND;
+    fallback_call_plan(&call, fast);
+    fallback_call_cost(&call, VERB_TAKE, 6);
+    assert_true(call.writes);
+    assert_int_equal(convert(&record), REASON_NONE);
+    assert_int_equal(call.plan.size, 0);
+    assert_false(call.writes);
+    /* A full bucket is full, whatever its limits were. */
+    record.tats[0].ns = NOW_NS;
+    fallback_call_plan(&call, fast);
+    fallback_call_cost(&call, VERB_TAKE, 6);
+    assert_int_equal(convert(&record), REASON_NONE);
+    assert_string_equal(call.plan.text, "fast");
+    assert_tat(call.limits[0].tat, 0, 0);
 }
 
 static void test_a_record_with_fewer_times_than_its_terms(void **state) {
@@ -118,30 +158,24 @@ static void test_times_that_are_none_are_rounded_up(void **state) {
     assert_tat(call.limits[0].tat, NOW_NS + SECOND + 1, 0);
 }
 
-static void test_of_a_plan_that_is_gone_the_times_stay(void **state) {
-    struct record record =
-        record_under("gone", (struct tat){NOW_NS + 5 * SECOND, 1}, (struct tat){0}, 1);
+/* Nobody knows its limits: only when it is full. */
+static void test_of_a_plan_that_is_gone_nothing_is_decided(void **state) {
+    struct record record = record_under("gone", (struct tat){NOW_NS + 1, 0}, (struct tat){0}, 1);
+    assert_int_equal(convert(&record), REASON_STORE_REFUSED);
+    assert_int_equal(call.expected_size, 0);
+    record.tats[0].ns = NOW_NS;
     assert_int_equal(convert(&record), REASON_NONE);
-    assert_tat(call.limits[0].tat, NOW_NS + 5 * SECOND + 1, 0);
+    assert_tat(call.limits[0].tat, 0, 0);
     assert_tat(call.limits[1].tat, 0, 0);
-    /* A whole bucket's at most: 10 s of the first limit, 300 s of the second. */
-    record = record_under("gone", (struct tat){NOW_NS + 5000 * SECOND, 0},
-                          (struct tat){NOW_NS + 200 * SECOND, 0}, 2);
-    assert_int_equal(convert(&record), REASON_NONE);
-    assert_tat(call.limits[0].tat, NOW_NS + 10 * SECOND, 0);
-    assert_tat(call.limits[1].tat, NOW_NS + 200 * SECOND, 0);
-    /* More of them than there are limits now. */
-    fallback_call_plan(&call, &plans->plans[0]);
-    assert_int_equal(convert(&record), REASON_NONE);
-    assert_int_equal(call.limit_count, 1);
-    assert_tat(call.limits[0].tat, NOW_NS + 10 * SECOND, 0);
 }
 
 static void test_plans_that_do_not_tell_enough(void **state) {
-    struct record record = record_under("unknown", (struct tat){NOW_NS, 0}, (struct tat){0}, 1);
+    struct record record = record_under("unknown", (struct tat){NOW_NS + 1, 0}, (struct tat){0}, 1);
     assert_int_equal(convert(&record), REASON_STORE_REFUSED);
-    record = record_under("one", (struct tat){NOW_NS, 0}, (struct tat){0}, 1);
+    record = record_under("one", (struct tat){NOW_NS + 1, 0}, (struct tat){0}, 1);
     record.generation = 8;
+    assert_int_equal(convert(&record), REASON_STORE_REFUSED);
+    record.generation = 6; /* that is forgotten */
     assert_int_equal(convert(&record), REASON_STORE_REFUSED);
     assert_int_equal(call.expected_size, 0);
 }
@@ -190,8 +224,12 @@ static void test_a_record_under_its_own_terms_is_judged(void **state) {
 static void test_what_was_expected_counts_as_converted(void **state) {
     uint8_t bytes[RECORD_BYTES_MAX];
     struct take_result result;
-    struct record record =
-        record_under("gone", (struct tat){NOW_NS + 5000 * SECOND, 0}, (struct tat){0}, 1);
+    const struct limit faster[] = {{9, SECOND, 30}};
+    struct record record = /* all of 30 tokens */
+        record_under("fast", (struct tat){NOW_NS + 10 * SECOND / 3, 3}, (struct tat){0}, 1);
+    plan_put("fast", faster, 1);
+    fallback_call_plan(&call, &plans->plans[0]);
+    fallback_call_cost(&call, VERB_TAKE, 1);
     struct bytes stored = bytes_of(bytes, record_write(&record, bytes));
     assert_false(judge(FALLBACK_REFUSED, stored, 1, &result)); /* under whose terms? */
     assert_int_equal(convert(&record), REASON_NONE);
@@ -233,7 +271,8 @@ int main(void) {
         OPEN(test_tokens_spent_stay_spent),
         OPEN(test_a_record_with_fewer_times_than_its_terms),
         OPEN(test_times_that_are_none_are_rounded_up),
-        OPEN(test_of_a_plan_that_is_gone_the_times_stay),
+        OPEN(test_a_bucket_is_full_no_sooner),
+        OPEN(test_of_a_plan_that_is_gone_nothing_is_decided),
         OPEN(test_plans_that_do_not_tell_enough),
         OPEN(test_a_record_longer_than_any_is_not_read),
         OPEN(test_a_record_under_its_own_terms_is_judged),

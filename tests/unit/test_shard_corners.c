@@ -273,6 +273,9 @@ static void test_a_plan_that_is_gone_and_one_of_more_limits(void **state) {
     fixture_pass(&fixture, 200 * MS);
     fixture_plans(&fixture, after, 2);
     fixture_crash(&fixture);
+    /* Nor what a former owner may still grant of it. */
+    assert_int_equal(fixture_take(&fixture, "a", 1, "pair").reason, REASON_FORMER_OWNER);
+    fixture_pass(&fixture, SHARD_FORMER_NS);
     /* How many tokens were spent cannot be told any more: an empty bucket at most. */
     assert_false(fixture_take(&fixture, "a", 1, "pair").allowed);
     assert_int_equal(fixture_verb(&fixture, VERB_REFUND, "a", 1, "pair").remaining_tokens, 1);

@@ -133,12 +133,16 @@ static void test_records_of_former_plans(void **state) {
     fixture_put_record(&fixture, "old", &record);
     record.plan = bytes_of_text("vanished");
     record.tat_count = 2;
+    record.tats[0].ns += SHARD_FORMER_NS;
     record.tats[1].ns = fixture.now_ns + 1000 * SECOND;
     fixture_put_record(&fixture, "lost", &record);
     fixture_store(&fixture, true, false);
     fixture_own_all(&fixture);
     assert_int_equal(fixture_verb(&fixture, VERB_PEEK, "old", 1, NULL).remaining_tokens, 190);
-    /* Nobody knows what was spent: the time that was left stays. */
+    /* Nobody knows what was spent, nor what a former owner may still grant of it. */
+    assert_int_equal(fixture_take(&fixture, "lost", 1, NULL).reason, REASON_FORMER_OWNER);
+    fixture_pass(&fixture, SHARD_FORMER_NS);
+    /* The time that was left stays. */
     assert_int_equal(fixture_verb(&fixture, VERB_PEEK, "lost", 1, NULL).remaining_tokens, 100);
     assert_int_equal(fixture_show(&fixture, "lost").limit_count, 2);
     assert_string_equal(fixture_show(&fixture, "lost").bucket_plan.text, "vanished");
