@@ -184,6 +184,11 @@ uint32_t asked_now(void);
 /* Decisions of the step under way. */
 extern uint32_t decided_count;
 
+/* The process has had that event, a reset of a key that was in memory; `fences` are those that it
+ * knows to be its own. */
+void reset_look(const struct shard_event *event, const struct shard_update *update,
+                const struct process *process, const uint64_t fences[]);
+
 /* Resets that were made in this step, of keys that had to be read first, count from here on: those
  * that came before decision `at` of it. */
 void reset_keys_look(uint32_t at);
@@ -197,10 +202,6 @@ void assigned_look(const struct shard *shard);
 
 /* The highest fence of a slot that was ever raised, when, and by whom. */
 uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by);
-/* The grant is a former owner's, whose slot another had by then (true time): it is within a mark
- * that the newer owner has read, so an account that started over then has forgiven it. */
-bool fence_forgiven(const struct check_decision *decision, uint32_t slot, uint64_t then_ns);
-
 /* When the owner under that fence was told that a router had raised it, and dropped what it had not
  * written; 0: it was not. */
 uint64_t fence_taken_at(uint32_t slot);
@@ -229,6 +230,8 @@ uint64_t fence_taken_at(uint32_t slot);
     X(LOST_ASSIGNED, "lost-assigned") /* assigned: lost assignments are not written again */       \
     X(LOST_ASLEEP, "lost-asleep")     /* bound: what has left memory is not found again */         \
     X(FORGIVEN, "forgiven")           /* bound: other limits, and nothing was spent */             \
+    X(ENDLESS, "endless-mark")        /* bound: a former owner's marks never end */                \
+    X(NO_WAIT, "no-wait")             /* bound: and who has its slot does not wait for that */     \
     X(FRESH, "fresh-on-start")        /* figure: who takes a slot on reads nothing */              \
     X(LATE_SYNC, "late-sync")         /* figure: what others have granted is heard of late */      \
     X(TWO_LISTS, "two-lists")         /* figure: a former owner goes by the list that it had */    \
@@ -245,6 +248,9 @@ bool check_plant(const char *name);
 bool check_planted(enum plant plant);
 bool check_planted_any(void);
 const char *const *check_plants(void);
+
+/* What a planted fault makes of a shard before its step. */
+void plant_shard(struct shard *shard);
 
 /* What a planted fault makes of an event; `owned`: every slot that the shard ever had. */
 void plant_event(struct shard_event *event, uint8_t owned[SLOTS_MAX / 8]);

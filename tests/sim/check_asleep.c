@@ -77,14 +77,16 @@ void __wrap_admin_answer(struct shard *shard, struct shard_slot *slot, uint64_t 
 
 void __wrap_admin_answer(struct shard *shard, struct shard_slot *slot, uint64_t hash,
                          const struct shard_event *event) {
-    if (event->admin.kind == SHARD_ADMIN_RESET) {
+    uint32_t replies = shard->reply_count;
+    __real_admin_answer(shard, slot, hash, event);
+    bool refused = shard->reply_count > replies && shard->replies[replies].reason != REASON_NONE;
+    if (event->admin.kind == SHARD_ADMIN_RESET && !refused) {
         assert(reset_count < SHARD_ADMIN_PENDING_MAX);
         struct reset_seen *seen = &resets[reset_count];
         reset_count++;
         *seen = (struct reset_seen){.at = decided_count, .key_size = event->admin.key.size};
         memcpy(seen->key, event->admin.key.data, seen->key_size);
     }
-    __real_admin_answer(shard, slot, hash, event);
 }
 
 void reset_keys_look(uint32_t at) {

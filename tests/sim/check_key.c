@@ -382,10 +382,12 @@ void keys_granted_strictly(const struct check_decision *decision) {
         strict_refunded(model);
         return;
     }
+    /* What a former owner grants under limits of before, its successor has counted as tokens that
+     * are spent, and they are that under the limits of now, too. */
+    bool comparable = terms_equal(&model->terms, decision->terms) ||
+                      (decision->zombie && model->strict && model->terms.limit_count > 0);
     bool counts = decision->cost > 0 && decision->decided_ns > model->refunded_ns &&
-                  decision->decided_ns >= model->folded_ns &&
-                  !fence_forgiven(decision, model->slot, model->refunded_ns) &&
-                  terms_equal(&model->terms, decision->terms);
+                  decision->decided_ns >= model->folded_ns && comparable;
     uint64_t cost = world.unpromised || !counts ? 0 : lost_counted(&model->lost, decision);
     if (cost == 0) {
         return;

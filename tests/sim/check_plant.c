@@ -1,5 +1,6 @@
 /* Faults that are planted: rules that are broken on purpose, for the checkers to find. */
 #include "proto/record.h"
+#include "server/core/shard_state.h"
 #include "tests/sim/check.h"
 #include "tests/sim/world.h"
 
@@ -65,6 +66,16 @@ static void page_forget(struct shard_event *event) {
         event->stored.pair_count = 0;
     } else if (event->stored.op_kind == SHARD_OP_FETCH) {
         event->stored.pairs = none;
+    }
+}
+
+void plant_shard(struct shard *shard) {
+    bool endless = check_planted(PLANT_ENDLESS), no_wait = check_planted(PLANT_NO_WAIT);
+    for (uint32_t i = 0; (endless || no_wait) && i < shard->options.slot_count; i++) {
+        struct shard_slot *slot = &shard->slots[i];
+        slot->proved_ns = endless ? shard->now_ns : slot->proved_ns;
+        slot->asked_ns = endless ? shard->now_ns : slot->asked_ns;
+        slot->former_until_ns = no_wait ? 0 : slot->former_until_ns;
     }
 }
 

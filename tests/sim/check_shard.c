@@ -366,6 +366,7 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
     report_of_run()->steps++;
     decided_count = 0;
     plant_event(&event, seen->owned);
+    plant_shard(shard);
     clock_look(seen, &event);
     if (event.kind == SHARD_EVENT_STORED) {
         stored_look(seen, &event);
@@ -381,9 +382,7 @@ void __wrap_shard_step(struct shard *shard, const struct shard_event *given,
     }
     bool waits = shard->admin_askers > askers;
     if (event.kind == SHARD_EVENT_ADMIN && event.admin.kind == SHARD_ADMIN_RESET && !waits) {
-        sim_trace("%s resets %.*s", seen->process->name, (int)event.admin.key.size,
-                  (const char *)event.admin.key.data);
-        keys_reset(event.admin.key);
+        reset_look(&event, update, seen->process, seen->fences);
     }
     const bool *held = update->held;
     if (check_planted(PLANT_EARLY)) {

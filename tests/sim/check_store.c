@@ -11,7 +11,6 @@
 
 struct slot_seen {
     uint64_t fence, raised_at_ns;
-    uint64_t gained_at_ns;  /* when its owner raised it first, and read the slot */
     struct process *writer; /* of that fence */
     uint64_t taken_at_ns;   /* when it was told that a router had raised it; 0: it was not */
     bool orderly;           /* its owner has given it away */
@@ -19,10 +18,6 @@ struct slot_seen {
 
 static struct slot_seen slots[SLOTS_MAX];
 static uint64_t plans_number;
-
-bool fence_forgiven(const struct check_decision *decision, uint32_t slot, uint64_t then_ns) {
-    return decision->zombie && slots[slot].gained_at_ns <= then_ns;
-}
 
 uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by) {
     *raised_at_ns = slots[slot].raised_at_ns;
@@ -67,10 +62,7 @@ static void fence_look(const struct store_seen *seen) {
     if (!again) {
         keys_reloaded(slot_of_key(seen->keys[0]), slot->orderly);
     }
-    *slot = (struct slot_seen){.fence = fence,
-                               .raised_at_ns = sim_now(),
-                               .gained_at_ns = again ? slot->gained_at_ns : sim_now(),
-                               .writer = seen->process};
+    *slot = (struct slot_seen){.fence = fence, .raised_at_ns = sim_now(), .writer = seen->process};
 }
 
 /* Keys that a line of the trace names at most. */

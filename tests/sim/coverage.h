@@ -34,6 +34,8 @@
     X(WEIGHT, "operator changed a weight")                                                         \
     X(PLANS, "operator changed the plans")                                                         \
     X(RESET, "operator reset a key")                                                               \
+    X(RESET_WAITS, "reset refused: a former owner may still grant")                                \
+    X(KEPT, "take under limits of before, for the same reason")                                    \
     X(ASSIGN, "operator assigned a plan")                                                          \
     X(WRITE_ACCEPTED, "write accepted")                                                            \
     X(WRITE_FENCED, "write fenced")                                                                \

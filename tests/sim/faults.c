@@ -30,6 +30,10 @@ static void disturb(uint64_t ns) {
     sim_at(sim_now() + ns + AFTERMATH_NS, on_calm, NULL, 0);
 }
 
+void faults_disturb(uint64_t ns) {
+    disturb(ns);
+}
+
 static bool has(enum feature feature) {
     return config_has(&world.config, feature);
 }

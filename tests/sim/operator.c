@@ -289,6 +289,10 @@ static void on_timer(uv_timer_t *timer) {
         }
     } else if (scenario_moves()) {
         key_move(operators);
+    } else if (scenario_plans()) {
+        plans_apply(operators);
+    } else if (scenario_resets()) {
+        key_ask(operators, METHOD_KEY_RESET);
     } else if (!world.faults_over) {
         bad_moment(operators);
         again_ms = sim_between(STREAM_OPERATORS, 20, 400);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/sim/net.h"
 #include "tests/sim/report.h"
 
 #define HOUR (3600 * SECOND)
@@ -38,9 +39,9 @@ struct scenario {
 
 static struct {
     uint64_t asked[CLIENTS_OF_RUN_MAX];
-    struct tally all, judged, before;
+    struct tally all, judged, before, since_reset;
     uint32_t replaced; /* nodes */
-    bool moved;
+    bool moved, reset, faster;
 } run;
 
 static const struct scenario *scenario(void) {
@@ -174,6 +175,69 @@ static void replay_judge(void) {
             reserved > 0 ? " (strict: 1 was reserved when it ended)" : "");
 }
 
+/* --- a reset, and a former owner that does not hear of it ---------------------------------- */
+
+#define FORMER_BURST 160
+#define FORMER_CUT_NS (6 * SECOND)
+
+/* When another owns the key. The operator asks from then on until it is done. */
+#define FORMER_RESET_NS (8 * SECOND)
+
+/* The key's owner loses the store, and the first router hears of no other owner. */
+static void on_owner_cut(void *ctx, uint64_t argument) {
+    char name[32];
+    key_name(0, name);
+    uint32_t slot = slot_of_hash(key_hash(bytes_of_text(name)), world.config.slots).index;
+    const struct map_shard *owner = &world.map->shards[world.map->owner[slot]];
+    faults_disturb(world.config.faults_end_ns - FORMER_CUT_NS);
+    for (uint32_t i = 0; i < world.config.nodes; i++) {
+        if (strcmp(world.nodes[i].id, world.map->nodes[owner->node].id.text) == 0) {
+            net_cut(world.nodes[i].machine, world.store, true);
+            net_cut(world.store, world.nodes[i].machine, true);
+        }
+    }
+}
+
+static void on_owner_back(void *ctx, uint64_t argument) {
+    net_heal();
+}
+
+static void former_begin(void) {
+    sim_at(FORMER_CUT_NS, on_owner_cut, NULL, 0);
+    sim_at(world.config.faults_end_ns, on_owner_back, NULL, 0);
+}
+
+static void former_judge(void) {
+    const struct tally *since = &run.since_reset;
+    verdict(run.reset && since->granted == FORMER_BURST && run.judged.granted > 0,
+            "granted %" PRIu64 " of %" PRIu64
+            " asked since the key was reset, limit %u, while its former owner was cut off from the "
+            "store, which had granted %" PRIu64 " of its reservation before that",
+            since->granted, since->asked, FORMER_BURST, run.judged.granted);
+}
+
+/* The plan is made faster instead, by so much. */
+#define FORMER_FASTER (24 * 1800)
+
+static void on_faster(void *ctx, uint64_t argument) {
+    world.config.limit.rate_tokens *= FORMER_FASTER;
+    run.faster = true;
+}
+
+static void faster_begin(void) {
+    former_begin();
+    sim_at(FORMER_RESET_NS, on_faster, NULL, 0);
+}
+
+static void faster_judge(void) {
+    verdict(run.judged.granted >= FORMER_BURST && run.before.granted < FORMER_BURST,
+            "granted %" PRIu64 " of %" PRIu64 " asked by a limit of %u a second, and %" PRIu64
+            " of %" PRIu64 " before, while a former owner was cut off from the store under one of "
+            "%u a day; burst %u",
+            run.judged.granted, run.judged.asked, FORMER_BURST / 2, run.before.granted,
+            run.before.asked, FORMER_BURST, FORMER_BURST);
+}
+
 /* --- all of them --------------------------------------------------------------------------- */
 
 #define FEATURE(name) (UINT64_C(1) << FEATURE_##name)
@@ -224,6 +288,38 @@ static const struct scenario scenarios[] = {
      .judged_to_ms = 42000,
      .begin = away_begin,
      .judge = away_judge},
+    {.name = "former-owner",
+     .title = "a former owner that is cut off has granted what it had reserved before a reset",
+     .nodes = 2,
+     .routers = 2,
+     .clients = 2,
+     .features = FEATURE(STRICT),
+     .limit = {FORMER_BURST, 24 * HOUR, FORMER_BURST},
+     .loads = {{0, 4000, 5900, 40}, /* it reserves */
+               {1, 9000, 9400, 500},
+               {0, 9500, 10000, 10},
+               {1, 26000, 26400, 500},
+               {0, 27000, 28000, 10}},
+     .judged_from_ms = 9500,
+     .judged_to_ms = 10500,
+     .begin = former_begin,
+     .judge = former_judge},
+    {.name = "faster-plan",
+     .title = "so has one under a slower plan before the faster one counts",
+     .nodes = 2,
+     .routers = 2,
+     .clients = 2,
+     .features = FEATURE(STRICT) | FEATURE(PLANS),
+     .limit = {FORMER_BURST, 24 * HOUR, FORMER_BURST},
+     .loads = {{0, 4000, 5900, 40}, /* it reserves */
+               {1, 9500, 12000, 300},
+               {0, 10000, 10500, 10},
+               {1, 26000, 29000, 300},
+               {0, 28000, 28500, 10}},
+     .judged_from_ms = 26000,
+     .judged_to_ms = 29000,
+     .begin = faster_begin,
+     .judge = faster_judge},
     {.name = "replay",
      .title =
          "a file that is replayed an hour later has kept no time and lost none (redis-cell 31)",
@@ -280,11 +376,16 @@ void scenario_configure(const struct scenario *of, struct config *config) {
     config->end_ns = config->faults_end_ns + CHECK_SETTLE_NS;
 }
 
+static bool has_former(void) {
+    return scenario()->judge == former_judge || scenario()->judge == faster_judge;
+}
+
 void scenario_begin(void) {
     if (scenario() == NULL) {
         return;
     }
-    world.unpromised = check_planted_any();
+    /* Those of former owners are for the checkers, too. */
+    world.unpromised = check_planted_any() && !has_former();
     if (scenario()->begin != NULL) {
         scenario()->begin();
     }
@@ -331,6 +432,9 @@ void scenario_answered(const struct check_answer *answer, bool by_owner) {
     }
     uint64_t sent_ms = answer->sent_ns / MS;
     tally_add(&run.all, answer, by_owner);
+    if (run.reset) {
+        tally_add(&run.since_reset, answer, by_owner);
+    }
     if (sent_ms < scenario()->judged_from_ms) {
         tally_add(&run.before, answer, by_owner);
     } else if (sent_ms < scenario()->judged_to_ms) {
@@ -339,8 +443,27 @@ void scenario_answered(const struct check_answer *answer, bool by_owner) {
 }
 
 bool scenario_deaf(const struct process *process) {
+    if (scenario() != NULL && has_former()) {
+        return sim_now() >= FORMER_CUT_NS && sim_now() < world.config.faults_end_ns &&
+               process == world.routers[0].process;
+    }
     return scenario() != NULL && scenario()->judge == lists_judge && sim_now() >= LISTS_PART_NS &&
            sim_now() < LISTS_AGREE_NS && process == world.routers[1].process;
+}
+
+bool scenario_resets(void) {
+    return scenario() != NULL && scenario()->judge == former_judge && !run.reset &&
+           sim_now() >= FORMER_RESET_NS;
+}
+
+bool scenario_plans(void) {
+    bool due = run.faster;
+    run.faster = false;
+    return due;
+}
+
+void scenario_reset(void) {
+    run.reset = true;
 }
 
 bool scenario_moves(void) {

@@ -31,6 +31,13 @@ void scenario_answered(const struct check_answer *answer, bool by_owner);
 /* That process, a router, hears no news of the cluster. */
 bool scenario_deaf(const struct process *process);
 
+/* The operator is to reset the key now; and it was reset. */
+bool scenario_resets(void);
+void scenario_reset(void);
+
+/* Once: the operator is to apply the plans, of which one has another limit now. */
+bool scenario_plans(void);
+
 /* Once: the operator is to move the key's slot to another node now. */
 bool scenario_moves(void);
 

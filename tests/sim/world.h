@@ -163,4 +163,7 @@ void clients_begin(void);
 void operators_begin(void);
 void faults_begin(void);
 
+/* Something else than a crash goes wrong for so long from now on. */
+void faults_disturb(uint64_t ns);
+
 #endif
