@@ -175,7 +175,7 @@ class FallbackTest(ClusterTest):
             self.assertLessEqual(owed, on_top, key)
             forgotten, most = forgotten + max(owed, 0), most + on_top
         self.assertGreater(sum(map(len, load.granted.values())), 2 * most, "a part, not all")
-        self.assertGreater(sum(map(len, load.fallen.values())), 200 / SLOW)
+        self.assertGreater(sum(map(len, load.fallen.values())), 20)  # routers, however slow
         say("relaxed, all nodes killed under load: %d tokens forgotten, of %d that were granted in "
             "the interval before" % (forgotten, most))
 
