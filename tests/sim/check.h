@@ -202,6 +202,14 @@ void assigned_look(const struct shard *shard);
 
 /* The highest fence of a slot that was ever raised, when, and by whom. */
 uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct process **by);
+
+/* Some shard of the process decides takes of the slot. */
+bool shards_decide(const struct process *process, uint32_t slot);
+
+/* Its owner has given the slot away, and decided nothing of it when the map was changed (a change
+ * may be executed late, when the slot has been unsealed). */
+bool fence_handed_over(uint32_t slot);
+
 /* When the owner under that fence was told that a router had raised it, and dropped what it had not
  * written; 0: it was not. */
 uint64_t fence_taken_at(uint32_t slot);

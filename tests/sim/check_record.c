@@ -70,9 +70,15 @@ bool store_is_behind(void) {
     return check_disturbed_since() != 0 && store_lost_at(&kept_ns) >= check_disturbed_since();
 }
 
+void checks_node_exit(struct process *process, int status) {
+    process->orderly = status == 0;
+}
+
 uint64_t stored_until(const struct process *granter, uint32_t slot, bool whole) {
     uint64_t window_ns = world.config.snapshot_interval_ns + WRITE_SLACK_NS, kept_ns;
-    uint64_t until_ns = sim_now();
+    uint64_t until_ns = sim_now(), disturbed_ns = check_disturbed_since();
+    /* All was acknowledged, however slow the store is. */
+    bool handed_over = whole && fence_handed_over(slot);
     if (granter != NULL && !granter->alive) {
         until_ns = granter->ended_ns;
         whole = whole || granter->orderly;
@@ -80,11 +86,11 @@ uint64_t stored_until(const struct process *granter, uint32_t slot, bool whole) 
     uint64_t lost_at_ns = store_lost_at(&kept_ns), fenced_ns = fence_taken_at(slot);
     if (fenced_ns != 0 && fenced_ns < until_ns) {
         until_ns = fenced_ns;
-        whole = false;
+        whole = handed_over = false;
     }
-    if (check_disturbed_since() != 0) {
-        until_ns = check_disturbed_since() < until_ns ? check_disturbed_since() : until_ns;
-        if (lost_at_ns >= check_disturbed_since() && kept_ns < until_ns) {
+    if (disturbed_ns != 0 && !(handed_over && lost_at_ns < disturbed_ns)) {
+        until_ns = disturbed_ns < until_ns ? disturbed_ns : until_ns;
+        if (lost_at_ns >= disturbed_ns && kept_ns < until_ns) {
             until_ns = kept_ns;
         }
         whole = false;

@@ -163,6 +163,15 @@ static struct shard_seen *seen_of(const struct shard *shard) {
     return seen;
 }
 
+bool shards_decide(const struct process *process, uint32_t slot) {
+    bool decide = false;
+    for (uint32_t i = 0; i < shard_count && process->alive; i++) {
+        decide = decide || (shards[i]->process == process &&
+                            slot_refusal(&shards[i]->shard->slots[slot]) == REASON_NONE);
+    }
+    return decide;
+}
+
 static void zombie_look(const struct shard_seen *seen, uint32_t slot) {
     uint64_t since_ns, calm_ns = check_calm_since();
     const struct process *by;
@@ -534,10 +543,6 @@ void checks_begin(void) {
 
 void checks_process_gone(const struct process *process) {
     held_drop(process);
-}
-
-void checks_node_exit(struct process *process, int status) {
-    process->orderly = status == 0;
 }
 
 /* Buckets that are in memory because they are not full: what a former owner whose clock was ahead

@@ -14,6 +14,7 @@ struct slot_seen {
     struct process *writer; /* of that fence */
     uint64_t taken_at_ns;   /* when it was told that a router had raised it; 0: it was not */
     bool orderly;           /* its owner has given it away */
+    bool sealed;            /* and decided nothing of it by then */
 };
 
 static struct slot_seen slots[SLOTS_MAX];
@@ -27,6 +28,10 @@ uint64_t fence_newest(uint32_t slot, uint64_t *raised_at_ns, const struct proces
 
 uint64_t fence_taken_at(uint32_t slot) {
     return slots[slot].taken_at_ns;
+}
+
+bool fence_handed_over(uint32_t slot) {
+    return slots[slot].sealed;
 }
 
 static uint32_t slot_of_key(struct bytes key) {
@@ -176,6 +181,7 @@ static void orderly_look(const struct map *next, const struct process *process) 
         }
         if (self >= 0 && world.map->shards[before].node == self) {
             slots[i].orderly = true;
+            slots[i].sealed = !shards_decide(process, i);
             keys_reloaded(i, true);
         } else {
             sim_cover(COVER_FAILOVER);

@@ -23,7 +23,7 @@ struct operators {
     bool has_plans, has_map;
     uint32_t plans_id, init_id; /* of the requests under way, 0: none */
     uint32_t variant;           /* of the plans */
-    uint32_t move_id;
+    uint32_t move_id, moved_first;
     uint8_t memory[64u << 10];
 };
 
@@ -160,6 +160,10 @@ static void move(struct operators *operators) {
         return;
     }
     uint32_t first = (uint32_t)sim_below(STREAM_OPERATORS, map->slot_count);
+    if (config_has(&world.config, FEATURE_MOVES_ON)) { /* those that have just been moved, mostly */
+        first = (operators->moved_first + first % 3) % map->slot_count;
+        operators->moved_first = first > 0 ? first - 1 : 0;
+    }
     uint16_t from = map->owner[first];
     const struct map_shard *target = &map->shards[sim_below(STREAM_OPERATORS, map->shard_count)];
     int32_t place = from == UINT16_MAX ? -1 : place_of(map->shards[from].node);
@@ -294,8 +298,10 @@ static void on_timer(uv_timer_t *timer) {
     } else if (scenario_resets()) {
         key_ask(operators, METHOD_KEY_RESET);
     } else if (!world.faults_over) {
+        bool on = config_has(&world.config, FEATURE_MOVES_ON);
         bad_moment(operators);
-        again_ms = sim_between(STREAM_OPERATORS, 20, 400);
+        again_ms =
+            on ? sim_between(STREAM_OPERATORS, 1, 5) : sim_between(STREAM_OPERATORS, 20, 400);
     }
     uv_timer_start(timer, on_timer, again_ms, 0);
 }

@@ -49,14 +49,15 @@
     X(SMALL_ROUTER, "small-router")                                                                \
     X(HIBERNATE, "hibernate")                                                                      \
     X(FALLBACK, "fallback")                                                                        \
-    X(WIDE, "wide")
+    X(WIDE, "wide")                                                                                \
+    X(MOVES_ON, "moves-on") /* never drawn: only by name */
 
 enum feature {
 #define X(name, text) FEATURE_##name,
     FEATURES(X)
 #undef X
 };
-#define FEATURE_COUNT (FEATURE_WIDE + 1)
+#define FEATURE_COUNT (FEATURE_MOVES_ON + 1)
 
 struct config {
     uint64_t features; /* a bit each */
