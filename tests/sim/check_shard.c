@@ -30,6 +30,7 @@ struct shard_seen {
     uint64_t now_ns;              /* cluster time of its last event */
     uint64_t behind_ns;           /* what that was behind the store's clock */
     uint8_t owned[SLOTS_MAX / 8]; /* every slot that it ever had, for a planted fault */
+    bool gone;                    /* destroyed: its process ends in order, and is alive still */
 };
 
 struct decided {
@@ -150,7 +151,7 @@ uint64_t __wrap_clock_now_ns(struct cluster_clock *clock, uint64_t monotonic_ns)
 static struct shard_seen *seen_of(const struct shard *shard) {
     struct process *process = process_current();
     for (uint32_t i = 0; i < shard_count; i++) {
-        if (shards[i]->shard == shard && shards[i]->process == process) {
+        if (shards[i]->shard == shard && shards[i]->process == process && !shards[i]->gone) {
             return shards[i];
         }
     }
@@ -163,10 +164,20 @@ static struct shard_seen *seen_of(const struct shard *shard) {
     return seen;
 }
 
+void __real_shard_destroy(struct shard *shard);
+void __wrap_shard_destroy(struct shard *shard);
+void __wrap_shard_destroy(struct shard *shard) {
+    for (uint32_t i = 0; i < shard_count; i++) {
+        bool same = shards[i]->shard == shard && shards[i]->process == process_current();
+        shards[i]->gone = shards[i]->gone || same;
+    }
+    __real_shard_destroy(shard);
+}
+
 bool shards_decide(const struct process *process, uint32_t slot) {
     bool decide = false;
     for (uint32_t i = 0; i < shard_count && process->alive; i++) {
-        decide = decide || (shards[i]->process == process &&
+        decide = decide || (shards[i]->process == process && !shards[i]->gone &&
                             slot_refusal(&shards[i]->shard->slots[slot]) == REASON_NONE);
     }
     return decide;
@@ -571,7 +582,7 @@ void checks_end(void) {
         return;
     }
     for (uint32_t i = 0; i < shard_count; i++) {
-        if (shards[i]->process->alive) {
+        if (shards[i]->process->alive && !shards[i]->gone) {
             serving += shard_counters(shards[i]->shard)->slots_serving;
             buckets += shard_counters(shards[i]->shard)->buckets - buckets_owing(shards[i]->shard);
             asleep += shard_counters(shards[i]->shard)->slots_asleep;

@@ -30,7 +30,7 @@ elseif(NOT SLUICE_SANITIZE MATCHES thread) # one thread, and stacks that ThreadS
         -Wl,--wrap=bucket_convert
         -Wl,--wrap=handover_step -Wl,--wrap=router_step -Wl,--wrap=bucket_full
         -Wl,--wrap=ownership_beat -Wl,--wrap=ownership_reconnected
-        -Wl,--wrap=clock_now_ns -Wl,--wrap=shard_create
+        -Wl,--wrap=clock_now_ns -Wl,--wrap=shard_create -Wl,--wrap=shard_destroy
         -Wl,--wrap=admin_answer -Wl,--wrap=former_keep -Wl,--wrap=keys_rewrite)
     set_target_properties(sluice-sim PROPERTIES C_EXTENSIONS ON
         RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
