@@ -465,14 +465,14 @@ class Cluster:
                         return False
         return True
 
-    def wait_written(self):
+    def wait_written(self, within_s=READY_S):
         """Until no node has a bucket that it has not written, and what it was writing had the time
         of an interval to be answered."""
         def owed():
             return sum(shard["counters"]["buckets_dirty"] for node in self.nodes if node.alive
                        for shard in self.status_of(node)["shards"])
 
-        wait_for("all buckets are written", lambda: owed() == 0)
+        wait_for("all buckets are written", lambda: owed() == 0, within_s)
         time.sleep(SNAPSHOT_S)
 
     @staticmethod

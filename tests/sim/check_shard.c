@@ -8,7 +8,6 @@
 #include "router/core/router.h"
 #include "runtime/clock.h"
 #include "server/core/handover.h"
-#include "server/core/ownership.h"
 #include "server/core/shard_state.h"
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
@@ -100,40 +99,6 @@ void __wrap_bucket_convert(const struct terms *from, const struct terms *to, str
     __real_bucket_convert(from, to, tats, now_ns);
     if (check_planted(PLANT_FORGIVEN)) {
         memset(tats, 0, to->limit_count * sizeof tats[0]);
-    }
-}
-
-uint32_t __real_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
-                               const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
-                               struct placement_move *moves);
-uint32_t __wrap_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
-                               const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
-                               struct placement_move *moves);
-
-uint32_t __wrap_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
-                               const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
-                               struct placement_move *moves) {
-    uint32_t count =
-        __real_ownership_beat(ownership, map, self, absent, sent_ns, round_trip_ns, moves);
-    /* Monotonic clocks drift by 200 ppm at most. What a node's clock jumped by it takes for time
-     * that has passed, unless it was more than half a lease: then calm begins anew. */
-    uint64_t calm_ns = OWNERSHIP_CALM * ownership->lease_ttl_ns * 999 / 1000;
-    uint64_t begun_ns = store_begun_at();
-    uint64_t jumped_ns =
-        check_clock_jumps_of(process_current()->machine, begun_ns, ownership->lease_ttl_ns / 2);
-    if (count > 0 && sim_now() + jumped_ns < begun_ns + calm_ns) {
-        sim_fail("calm", "%s takes over %" PRIu64 " ms after the store was back, calm is %" PRIu64,
-                 process_current()->name, (sim_now() - begun_ns) / MS, (calm_ns - jumped_ns) / MS);
-    }
-    return check_planted(PLANT_NO_TAKEOVER) ? 0 : count;
-}
-
-void __real_ownership_reconnected(struct ownership *ownership);
-void __wrap_ownership_reconnected(struct ownership *ownership);
-
-void __wrap_ownership_reconnected(struct ownership *ownership) {
-    if (!check_planted(PLANT_RESTLESS)) {
-        __real_ownership_reconnected(ownership);
     }
 }
 

@@ -1,9 +1,13 @@
-/* When something other than a crash goes wrong, and what clocks may be wrong by meanwhile. */
+/* When something other than a crash goes wrong, what clocks may be wrong by meanwhile, and how calm
+ * it has to be for a takeover. */
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "runtime/clock.h"
+#include "server/core/ownership.h"
 #include "tests/sim/check.h"
+#include "tests/sim/report.h"
+#include "tests/sim/world.h"
 
 /* What clocks may be wrong by on a quiet day: half of the best round trip of eight, and what drift
  * adds until it is measured again. */
@@ -82,5 +86,39 @@ void check_clock_read(const struct cluster_clock *clock, uint64_t monotonic_ns, 
     uint64_t measured_ns = stated_ns - open_ns + CLOCK_STEPS_NS;
     if (measured_ns > clock_usual_ns) {
         clock_usual_ns = measured_ns;
+    }
+}
+
+uint32_t __real_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
+                               const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
+                               struct placement_move *moves);
+uint32_t __wrap_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
+                               const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
+                               struct placement_move *moves);
+
+uint32_t __wrap_ownership_beat(struct ownership *ownership, const struct map *map, int32_t self,
+                               const bool *absent, uint64_t sent_ns, uint64_t round_trip_ns,
+                               struct placement_move *moves) {
+    uint32_t count =
+        __real_ownership_beat(ownership, map, self, absent, sent_ns, round_trip_ns, moves);
+    /* Monotonic clocks drift by 200 ppm at most. What a node's clock jumped by it takes for time
+     * that has passed, unless it was more than half a lease: then calm begins anew. */
+    uint64_t calm_ns = OWNERSHIP_CALM * ownership->lease_ttl_ns * 999 / 1000;
+    uint64_t begun_ns = store_begun_at();
+    uint64_t jumped_ns =
+        check_clock_jumps_of(process_current()->machine, begun_ns, ownership->lease_ttl_ns / 2);
+    if (count > 0 && sim_now() + jumped_ns < begun_ns + calm_ns) {
+        sim_fail("calm", "%s takes over %" PRIu64 " ms after the store was back, calm is %" PRIu64,
+                 process_current()->name, (sim_now() - begun_ns) / MS, (calm_ns - jumped_ns) / MS);
+    }
+    return check_planted(PLANT_NO_TAKEOVER) ? 0 : count;
+}
+
+void __real_ownership_reconnected(struct ownership *ownership);
+void __wrap_ownership_reconnected(struct ownership *ownership);
+
+void __wrap_ownership_reconnected(struct ownership *ownership) {
+    if (!check_planted(PLANT_RESTLESS)) {
+        __real_ownership_reconnected(ownership);
     }
 }
