@@ -48,9 +48,20 @@ static uint64_t number_of(struct bytes word) {
     return strtoull((const char *)word.data, NULL, 10);
 }
 
+/* What the owner of the newest fence asked for was refused: a router has raised it further. */
+static void taken_look(struct slot_seen *slot, const struct process *process) {
+    if (process == slot->writer && slot->taken_at_ns == 0) {
+        slot->taken_at_ns = sim_now();
+    }
+}
+
 static void fence_look(const struct store_seen *seen) {
     struct slot_seen *slot = &slots[slot_of_key(seen->keys[0])];
     if (!answered_ok(seen)) {
+        /* It may not have heard of its own last raise. */
+        if (strstr((const char *)seen->answer.data, "FENCED") != NULL) {
+            taken_look(slot, seen->process);
+        }
         sim_cover(COVER_FENCE_REFUSED);
         return;
     }
@@ -101,8 +112,8 @@ static void write_look(const struct store_seen *seen, uint32_t index, uint64_t f
         return;
     }
     if (!ok) {
-        if (fence == slot->fence && seen->process == slot->writer && slot->taken_at_ns == 0) {
-            slot->taken_at_ns = sim_now();
+        if (fence == slot->fence) {
+            taken_look(slot, seen->process);
         }
         sim_cover(COVER_WRITE_FENCED);
         return;
