@@ -12,7 +12,7 @@ import msgpack
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../integration"))
 
 import harness
-from harness import Process, free_ports, program, wait_for
+from harness import Process, free_ports, metronome, program, wait_for
 from redis_client import Redis as RedisClient
 from schedule import LEASE_S, NODES, ROUTERS
 from sp_client import Closed, Connection, RpcError
@@ -297,8 +297,12 @@ class Cluster:
             for _, one, since_s, _, until_s, _ in self.losses)
 
     def write_losses(self, path):
+        """The spans above are of processes that get a processor when they want one. What others kept
+        a process waiting that does nothing else comes on top."""
         with open(path, "w") as file:
             for kind, node, at_s, before_s, until_s, owned_s in self.losses:
+                before_s += metronome().slack_between_s(at_s - before_s, at_s)
+                until_s += metronome().slack_between_s(at_s, until_s)
                 slots = range(SLOTS) if node is None else \
                     self.slots_of(node, owned_s - before_s, owned_s)
                 digits = "".join("%x" % sum(1 << bit for bit in range(4) if at * 4 + bit in slots)

@@ -357,11 +357,12 @@ class Day:
         crashes = [loss for loss in self.cluster.losses if loss[0] == "crash"]
         self.say("%d crashes noted; a relaxed node may forget what it granted in the %.0f ms before "
                  "(snapshot interval %.0f ms, writing %.0f ms) and %d answers of the store (%.1f ms "
-                 "median, %.0f ms p99, %.0f ms longest), or since the store went away; clocks were "
-                 "wrong by at most %d us" % (
+                 "median, %.0f ms p99, %.0f ms longest), or since the store went away; the system kept "
+                 "processes waiting for %.0f ms at most; clocks were wrong by at most %d us" % (
                      len(crashes), (SNAPSHOT_S + WRITE_S) * 1e3, SNAPSHOT_S * 1e3, WRITE_S * 1e3,
                      STORE_TURNS, took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3,
-                     took[-1] * 1e3, self.cluster.clock_error_us))
+                     took[-1] * 1e3, harness.metronome().worst.value * 1e3,
+                     self.cluster.clock_error_us))
         done = subprocess.run([program("chaos-check"), self.records, "--events", events,
                                "--clock-error-us", str(self.cluster.clock_error_us),
                                "--plant", str(planted), "--seed", str(self.seed)],
