@@ -56,9 +56,7 @@ bool code_of_text(struct bytes text, enum code *code);
     X(RECORD_NEWER, CODE_UNAVAILABLE,                                                              \
       "the stored record of this key is of a later version of Sluice (upgrade this node)")         \
     X(FORMER_OWNER, CODE_UNAVAILABLE,                                                              \
-      "the slot of this key has had another owner a moment ago, which may still grant what it "    \
-      "had "                                                                                       \
-      "reserved of it")                                                                            \
+      "a former owner of this key's slot may still grant what it had reserved")                    \
     X(MEMORY_FULL, CODE_OVERLOADED, "this shard may hold no more buckets in memory")               \
     X(TERMS_FULL, CODE_OVERLOADED, "this shard holds too many different inline limits")            \
     X(QUEUE_FULL, CODE_OVERLOADED, "too many requests are waiting here")                           \

@@ -317,8 +317,8 @@ void admin_answer(struct shard *shard, struct shard_slot *slot, uint64_t hash,
     }
     if (!waits) {
         struct shard_admin_reply *reply = shard_reply_add(shard, event->admin.token, reason);
-        uint32_t ref = bucket_find(shard, slot, hash, event->admin.key);
         if (reason == REASON_FORMER_OWNER) {
+            uint32_t ref = bucket_find(shard, slot, hash, event->admin.key);
             reply->wait_ms = former_wait_ms(shard, slot, resident_at(&shard->arena, ref));
         }
     }
