@@ -272,6 +272,7 @@ static void answer_shard(const struct question *question) {
         .kind = question->kind == SHARD_ADMIN ? NODE_MESSAGE_ADMIN : NODE_MESSAGE_STATUS,
         .shard = question->shard,
         .token = question->token,
+        .wait_ms = fuzz_below(&world.fuzz, 3),
         .reason = (enum reason)fuzz_below(&world.fuzz, REASON_DEADLINE + 1),
         .loads = loads,
         .load_count = fuzz_below(&world.fuzz, 4),
