@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 /* Without anything to do a shard asks to be woken once in this time. */
 #define REST_NS UINT64_C(1000000000)

@@ -2,7 +2,7 @@
 #include <assert.h>
 
 #include "proto/bucket.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 static struct admin_pending *pending_add(struct shard *shard, const struct shard_event *event,
                                          const struct shard_slot *slot, uint32_t ref) {
@@ -326,7 +326,7 @@ void admin_answer(struct shard *shard, struct shard_slot *slot, uint64_t hash,
 
 void admin_request(struct shard *shard, const struct shard_event *event) {
     uint64_t hash = key_hash(event->admin.key);
-    struct shard_slot *slot = &shard->slots[slot_of_hash(hash, shard->options.slot_count).index];
+    struct shard_slot *slot = shard_slot_of(shard, hash);
     enum reason reason = shard->stopping ? REASON_STOPPING : slot_refusal(slot);
     if (reason == REASON_NONE && slot->state == SLOT_LOADING) {
         reason = REASON_LOADING;

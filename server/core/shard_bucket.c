@@ -2,7 +2,7 @@
 #include <assert.h>
 
 #include "proto/bucket.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 struct bucket_sought {
     const struct arena *arena;

@@ -9,7 +9,7 @@
  */
 #include <assert.h>
 
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 static uint16_t index_of(const struct shard *shard, const struct fetch *fetch) {
     return (uint16_t)(fetch - shard->fetches);

@@ -9,7 +9,7 @@
  * (decision 0034).
  */
 #include "proto/bucket.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 /* Marks are of strict plans. Of a plan that is gone nobody knows; an inline limit goes by the
  * default plan. */

@@ -15,7 +15,7 @@
  * that meets no record of a key that is not in memory wakes the slot.
  */
 #include "proto/bucket.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 /* Surveys in which every slot is heard of that has been silent, while room is to be made: in less
  * than two seconds. */

@@ -13,7 +13,7 @@
  */
 #include <assert.h>
 
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 /* Positions of the table whose assignments are one write. Half as many as it may hold entries, for
  * keys may come to stand together; what more there is of keys that were made to do so stays as the

@@ -2,7 +2,7 @@
 #include <assert.h>
 
 #include "proto/bucket.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 /* Pairs of a page whose places in the table are asked for together: as many as take_many's. */
 #define LOAD_GROUP 16

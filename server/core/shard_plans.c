@@ -1,7 +1,7 @@
 /* Which terms apply to a request: its plan, the key's assigned plan, or the default. */
 #include <assert.h>
 
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 void plans_bind(struct shard *shard, uint16_t term_at) {
     struct term *term = term_set_at(&shard->terms, term_at);

@@ -12,7 +12,7 @@
 #include <assert.h>
 
 #include "proto/bucket.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 void snapshot_hurry(struct shard *shard, struct shard_slot *slot) {
     if (!slot_decides(slot) && slot->state != SLOT_SEALED && slot->state != SLOT_RELEASING) {

@@ -1,6 +1,6 @@
 /* The sweep: a slow round through all buckets, for what no request touches. And the taking back of
  * a dropped slot's memory. */
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 #include <assert.h>
 
 /* A round takes at least this long, so that few buckets do not keep a shard awake. */

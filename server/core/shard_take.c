@@ -1,6 +1,6 @@
 /* Callers' takes, peeks and refunds. */
 #include "proto/bucket.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 
 /* Items whose memory is asked for together before the first of them is decided. About as many
  * cache misses as a core can have under way. */

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 #include "tests/model/model.h"
 #include "tests/model/shard_oracle.h"
 #include "tests/model/store_backup.h"

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "proto/store_keys.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 #include "tests/sim/check.h"
 #include "tests/sim/report.h"
 #include "tests/sim/world.h"

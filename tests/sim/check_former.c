@@ -1,6 +1,6 @@
 /* What newer owners put off because of former ones: resets, and faster limits. */
 #include "proto/slot.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/report.h"

@@ -1,6 +1,6 @@
 /* Faults that are planted: rules that are broken on purpose, for the checkers to find. */
 #include "proto/record.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 #include "tests/sim/check.h"
 #include "tests/sim/world.h"
 

@@ -8,7 +8,7 @@
 #include "router/core/router.h"
 #include "runtime/clock.h"
 #include "server/core/handover.h"
-#include "server/core/shard_state.h"
+#include "server/core/shard_parts.h"
 #include "tests/sim/check.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/parts.h"
