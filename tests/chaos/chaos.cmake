@@ -4,14 +4,14 @@ sluice_program(chaos-load NO_INSTALL
     SOURCES "${chaos}/load.c" "${chaos}/peer.c" "${chaos}/records.c"
     LINK sluice_runtime sluice_proto)
 sluice_program(chaos-check NO_INSTALL
-    SOURCES "${chaos}/check.c" "${chaos}/judge.c" "${chaos}/evidence.c" "${chaos}/bound.c"
-            "${chaos}/records.c"
+    SOURCES "${chaos}/check.c" "${chaos}/explain.c" "${chaos}/judge.c" "${chaos}/evidence.c"
+            "${chaos}/bound.c" "${chaos}/records.c"
     LINK sluice_runtime sluice_proto m)
 sluice_test(chaos_bound
     SOURCES "${chaos}/test_bound.c" "${chaos}/bound.c" LINK sluice_runtime sluice_proto)
 sluice_test(chaos_judge
-    SOURCES "${chaos}/test_judge.c" "${chaos}/judge.c" "${chaos}/evidence.c" "${chaos}/bound.c"
-            "${chaos}/records.c"
+    SOURCES "${chaos}/test_judge.c" "${chaos}/explain.c" "${chaos}/judge.c" "${chaos}/evidence.c"
+            "${chaos}/bound.c" "${chaos}/records.c"
     LINK sluice_runtime sluice_proto m)
 
 # Not an executable, but it goes where the driver finds the programs.

@@ -1,7 +1,8 @@
 /*
  * chaos-check: judges what a load saw (judge.h) and says so in a few lines.
  *
- *     chaos-check RECORDS [--events FILE] [--clock-error-us N] [--plant N] [--seed N]
+ *     chaos-check RECORDS [--events FILE] [--clock-error-us N] [--origin-ns N] [--plant N] [--seed
+ * N]
  *
  * Exit code: 0 if every promise was kept, 1 if not, 2 if it cannot tell.
  */
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/chaos/judge.h"
+#include "tests/chaos/explain.h"
 
 /* Violations printed of a class, each kind. */
 #define SHOWN_MAX 10
@@ -51,8 +52,9 @@ static void class_print(const struct evidence *evidence, uint32_t class_at,
                judgement->lost_too_much);
 }
 
-static bool class_check(struct evidence *evidence, struct bound *bound, uint32_t class_at,
-                        const struct judge_options *options) {
+/* Returns what it found. */
+static struct judgement class_check(struct evidence *evidence, struct bound *bound,
+                                    uint32_t class_at, const struct judge_options *options) {
     struct judgement judgement = judge_class(evidence, bound, class_at, options);
     class_print(evidence, class_at, &judgement);
     if (!evidence->classes[class_at].strict) {
@@ -65,12 +67,13 @@ static bool class_check(struct evidence *evidence, struct bound *bound, uint32_t
                evidence->classes[class_at].name, judgement.forgotten, judgement.forgotten_keys,
                judgement.forgiven, (double)reach_ns / 1e6);
     }
-    return judgement.over == 0 && judgement.lost_too_much == 0;
+    return judgement;
 }
 
 int main(int argc, char **argv) {
     static const struct option options[] = {{"events", required_argument, NULL, 'e'},
                                             {"clock-error-us", required_argument, NULL, 'c'},
+                                            {"origin-ns", required_argument, NULL, 'o'},
                                             {"plant", required_argument, NULL, 'p'},
                                             {"seed", required_argument, NULL, 's'},
                                             {NULL, 0, NULL, 0}};
@@ -86,6 +89,9 @@ int main(int argc, char **argv) {
         case 'c':
             judge.clock_error_ns = strtoull(optarg, NULL, 10) * 1000;
             break;
+        case 'o':
+            judge.origin_ns = strtoull(optarg, NULL, 10);
+            break;
         case 'p':
             planted = strtoull(optarg, NULL, 10);
             break;
@@ -98,17 +104,28 @@ int main(int argc, char **argv) {
     }
     if (optind + 1 != argc || !evidence_read(&evidence, argv[optind], events))
         return 2;
+    if (judge.origin_ns == 0)
+        judge.origin_ns = evidence.first_ns;
+    struct judgement judgements[CLASSES_MAX];
     struct bound *bound = bound_create();
     bool good = evidence.grant_count > 0;
     takes_print(&evidence);
     for (uint32_t i = 0; i < evidence.header.class_count; i++) {
-        good = class_check(&evidence, bound, i, &judge) && good;
+        judgements[i] = class_check(&evidence, bound, i, &judge);
+        good = good && judgements[i].broken_count == 0;
         if (planted > 0)
             printf("%s: of %" PRIu64 " grants planted at random places %" PRIu32 " were found\n",
                    evidence.classes[i].name, planted,
                    judge_planted(&evidence, bound, i, &judge, (uint32_t)planted, seed));
     }
     printf("%s\n", good ? "every promise was kept" : "A PROMISE WAS BROKEN");
+    uint32_t explained = 0;
+    for (uint32_t i = 0; i < evidence.header.class_count; i++) {
+        for (uint32_t j = 0; j < judgements[i].broken_count && explained < BROKEN_MAX; j++) {
+            explain_key(stdout, &evidence, i, judgements[i].broken[j], &judge);
+            explained++;
+        }
+    }
     bound_destroy(bound);
     evidence_free(&evidence);
     return good ? 0 : 1;

@@ -33,8 +33,8 @@ static int digit_of(char text) {
                                         : -1;
 }
 
-/* "crash AT_NS BEFORE_NS UNTIL_NS SLOTS", or "stale ..", "links ..": a hex digit for each four
- * slots, the first in its lowest bit. */
+/* "crash AT_NS BEFORE_NS UNTIL_NS SLOTS WHAT", or "stale ..", "links ..": a hex digit for each four
+ * slots, the first in its lowest bit; then what happened, in words. */
 static bool loss_parse(const struct evidence *evidence, const char *line, struct loss *loss) {
     static const char *const kinds[] = {"crash", "stale", "links"};
     char word[8];
@@ -54,11 +54,14 @@ static bool loss_parse(const struct evidence *evidence, const char *line, struct
             return false;
         loss->slots[i / 2] |= (uint8_t)(digit << (i % 2 * 4));
     }
+    const char *what = &line[(uint32_t)at + evidence->header.slot_count / 4];
+    snprintf(loss->what, sizeof loss->what, "%.*s", (int)strcspn(what + (*what == ' '), "\n"),
+             what + (*what == ' '));
     return true;
 }
 
 static bool events_read(struct evidence *evidence, const char *path) {
-    static char line[SLOTS_MAX / 4 + 128];
+    static char line[SLOTS_MAX / 4 + 192];
     FILE *file = fopen(path, "r");
     bool good = file != NULL;
     evidence->losses = calloc(LOSSES_MAX, sizeof *evidence->losses);
@@ -104,7 +107,7 @@ static bool maybe_twice(const struct evidence *evidence, const struct record_bat
             (!late && (loss->kind != LOSS_CRASH || loss->until_ns - loss->at_ns > MOMENT_NS)))
             continue;
         uint32_t slot = evidence_slot(evidence, key);
-        if ((loss->slots[slot / 8] >> (slot % 8) & 1) != 0)
+        if (loss_concerns(loss, slot))
             return true;
     }
     return false;

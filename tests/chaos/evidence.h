@@ -20,6 +20,9 @@
  */
 #define MOMENT_NS UINT64_C(200000000)
 
+/* "n1 stopped, not all written" */
+#define LOSS_WHAT_BYTES 64
+
 enum loss_kind {
     /* A node may have forgotten what it had not written: it was killed, or lost its slots without
      * handing them over. */
@@ -35,7 +38,12 @@ struct loss {
     uint64_t at_ns, before_ns; /* what it granted since at - before may be forgotten */
     uint64_t until_ns;         /* it may have gone on answering until then */
     uint8_t slots[SLOTS_MAX / 8];
+    char what[LOSS_WHAT_BYTES]; /* in words */
 };
+
+static inline bool loss_concerns(const struct loss *loss, uint32_t slot) {
+    return (loss->slots[slot / 8] >> (slot % 8) & 1) != 0;
+}
 
 struct key_record {
     uint64_t first_ns;                   /* when its first take was sent; 0: none */

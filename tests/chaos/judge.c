@@ -6,19 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool slot_in(const struct loss *loss, uint32_t slot) {
-    return (loss->slots[slot / 8] >> (slot % 8) & 1) != 0;
-}
-
-static bool forgivable(const struct evidence *evidence, const struct grant *grant, uint32_t slot,
-                       uint64_t reach_ns) {
+bool judge_forgivable(const struct evidence *evidence, const struct grant *grant, uint32_t slot,
+                      uint64_t reach_ns) {
     for (uint32_t i = 0; i < evidence->loss_count; i++) {
         const struct loss *loss = &evidence->losses[i];
         if (loss->kind == LOSS_LINKS)
             continue;
         uint64_t before_ns = loss->before_ns < reach_ns ? loss->before_ns : reach_ns;
         if (grant->answered_ns >= loss->at_ns - before_ns && grant->sent_ns <= loss->until_ns &&
-            slot_in(loss, slot))
+            loss_concerns(loss, slot))
             return true;
     }
     return false;
@@ -35,7 +31,7 @@ static uint32_t grants_gather(const struct evidence *evidence, uint32_t class_at
     if (forgive)
         slot = evidence_slot(evidence, grants[0].key);
     for (uint32_t i = 0; i < key->grant_count; i++) {
-        if (forgive && forgivable(evidence, &grants[i], slot, reach_ns))
+        if (forgive && judge_forgivable(evidence, &grants[i], slot, reach_ns))
             *forgiven += grants[i].cost;
         else
             list[count++] = grants[i];
@@ -74,7 +70,8 @@ static uint32_t crashes_of(const struct evidence *evidence, const struct key_rec
                            uint32_t slot) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < evidence->loss_count; i++)
-        count += evidence->losses[i].kind == LOSS_CRASH && slot_in(&evidence->losses[i], slot) &&
+        count += evidence->losses[i].kind == LOSS_CRASH &&
+                 loss_concerns(&evidence->losses[i], slot) &&
                  evidence->losses[i].until_ns >= key->first_ns;
     return count;
 }
@@ -110,13 +107,13 @@ static void judge_loss(struct evidence *evidence, uint32_t class_at, uint32_t nu
 /* --- a class -------------------------------------------------------------------------------- */
 
 static void over_print(const struct evidence *evidence, uint32_t class_at, uint32_t number,
-                       const struct bound_verdict *verdict) {
+                       const struct bound_verdict *verdict, const struct judge_options *options) {
     printf("OVER  %s-%" PRIu32 " (slot %" PRIu32 "): %.3f tokens more than its bound in the window "
            "from %.6f s to %.6f s\n",
            evidence->classes[class_at].name, number,
            evidence_slot(evidence, record_key(class_at, number)), -verdict->slack_tokens,
-           (double)(verdict->from_ns - evidence->first_ns) / 1e9,
-           (double)(verdict->to_ns - evidence->first_ns) / 1e9);
+           ((double)verdict->from_ns - (double)options->origin_ns) / 1e9,
+           ((double)verdict->to_ns - (double)options->origin_ns) / 1e9);
 }
 
 struct judgement judge_class(struct evidence *evidence, struct bound *bound, uint32_t class_at,
@@ -139,8 +136,12 @@ struct judgement judge_class(struct evidence *evidence, struct bound *bound, uin
             judgement.worst_slack = verdict.slack_tokens;
         judgement.sharp += verdict.slack_tokens < 1;
         if (!verdict.within && judgement.over++ < options->shown)
-            over_print(evidence, class_at, number, &verdict);
+            over_print(evidence, class_at, number, &verdict, options);
+        uint64_t lost_before = judgement.lost_too_much;
         judge_loss(evidence, class_at, number, options, &judgement);
+        bool broken = !verdict.within || judgement.lost_too_much > lost_before;
+        if (broken && judgement.broken_count < BROKEN_MAX)
+            judgement.broken[judgement.broken_count++] = number;
         if (forgiven == 0 || options->forgot_only)
             continue;
         count = grants_gather(evidence, class_at, key, 0, false, list, &unused);

@@ -22,15 +22,20 @@
 
 struct judge_options {
     uint64_t clock_error_ns;
-    uint64_t reach_ns; /* how far before a loss grants may be forgotten, if less than it says */
-    uint32_t shown;    /* violations that are printed */
-    bool forgot_only;  /* judge only keys that are known to have forgotten something */
+    uint64_t reach_ns;  /* how far before a loss grants may be forgotten, if less than it says */
+    uint64_t origin_ns; /* of the times that are printed */
+    uint32_t shown;     /* violations that are printed */
+    bool forgot_only;   /* judge only keys that are known to have forgotten something */
 };
 
+/* Of a class, by number. */
+#define BROKEN_MAX 3
+
 struct judgement {
-    uint64_t keys, over, lost_too_much; /* keys */
-    uint64_t sharp;                     /* keys for which one more grant would be found */
-    uint64_t forgiven;                  /* relaxed: cost of grants that need not count */
+    uint32_t broken[BROKEN_MAX], broken_count; /* the first keys over, or that lost too much */
+    uint64_t keys, over, lost_too_much;        /* keys */
+    uint64_t sharp;                            /* keys for which one more grant would be found */
+    uint64_t forgiven;                         /* relaxed: cost of grants that need not count */
     uint64_t forgotten, forgotten_keys; /* relaxed: tokens that were granted again, at least */
     uint64_t lost, lost_keys, lost_most;
     double worst_slack;
@@ -38,6 +43,10 @@ struct judgement {
 
 struct judgement judge_class(struct evidence *evidence, struct bound *bound, uint32_t class_at,
                              const struct judge_options *options);
+
+/* Whether the grant need not count under a relaxed plan. */
+bool judge_forgivable(const struct evidence *evidence, const struct grant *grant, uint32_t slot,
+                      uint64_t reach_ns);
 
 /* Relaxed: the oldest grant before its loss that must have been forgotten, in ns: the shortest
  * reach with which the class is within its bound. */

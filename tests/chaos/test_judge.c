@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "proto/slot.h"
-#include "tests/chaos/judge.h"
+#include "tests/chaos/explain.h"
 #include "tests/unit/cmocka_all.h"
 
 #define KEYS 120
@@ -109,8 +109,9 @@ static void world_write(struct world *world) {
     fclose(file);
     file = fopen(world->events, "w");
     assert_non_null(file);
-    fprintf(file, "crash %llu %llu %llu ffffffff00000000\n", (unsigned long long)world->crash_ns,
-            (unsigned long long)BEFORE_NS, (unsigned long long)world->crash_ns);
+    fprintf(file, "crash %llu %llu %llu ffffffff00000000 n1 killed\n",
+            (unsigned long long)world->crash_ns, (unsigned long long)BEFORE_NS,
+            (unsigned long long)world->crash_ns);
     fclose(file);
 }
 
@@ -197,11 +198,54 @@ static void test_what_relaxed_buckets_forget_is_measured(void **state) {
     }
 }
 
+static uint32_t marked(const char *text) {
+    uint32_t count = 0;
+    for (; *text != '\0'; text++)
+        count += *text == '*';
+    return count;
+}
+
+/* With nothing allowed for, some keys are over, and what is printed of them tells why: the crash,
+ * and the grants before it that were made once more. */
+static void test_a_broken_key_is_explained(void **state) {
+    struct evidence evidence;
+    struct judge_options options = {.reach_ns = 0};
+    struct bound *bound = bound_create();
+    world_make(&world, false, 0);
+    world_write(&world);
+    assert_true(evidence_read(&evidence, world.records, world.events));
+    struct judgement judgement = judge_class(&evidence, bound, 0, &options);
+    assert_int_equal(judgement.broken_count, BROKEN_MAX);
+    for (int allowed = 0; allowed < 2; allowed++) {
+        char *text = NULL, crash[64], granted[64];
+        size_t size = 0;
+        FILE *out = open_memstream(&text, &size);
+        assert_non_null(out);
+        options.reach_ns = allowed ? UINT64_MAX : 0;
+        explain_key(out, &evidence, 0, judgement.broken[0], &options);
+        fclose(out);
+        snprintf(crash, sizeof crash, "crash n1 killed at %.3f: may be forgotten from %.3f",
+                 (double)world.crash_ns / 1e9, (double)(world.crash_ns - BEFORE_NS) / 1e9);
+        snprintf(granted, sizeof granted, "granted %u, ",
+                 (unsigned)evidence.of[0].keys[judgement.broken[0]].granted_cost);
+        assert_memory_equal(text, "why key-", 8);
+        assert_non_null(strstr(text, crash));
+        assert_non_null(strstr(text, granted));
+        assert_int_equal(marked(text) > 1, allowed); /* one is of the words */
+        free(text);
+    }
+    evidence_free(&evidence);
+    bound_destroy(bound);
+    unlink(world.records);
+    unlink(world.events);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_refusal_turned_into_a_grant_is_found),
         cmocka_unit_test(test_a_token_too_few_is_found),
         cmocka_unit_test(test_what_relaxed_buckets_forget_is_measured),
+        cmocka_unit_test(test_a_broken_key_is_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
