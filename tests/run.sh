@@ -236,6 +236,7 @@ fi
 if wanted chaos && [ -x build/dev/bin/chaos-load ]; then
     minutes=() && [ $quick = no ] || minutes=(--minutes 0.25)
     [ $soak = no ] || minutes=(--minutes 10)
+    part "chaos losses" tests/chaos/test_losses.py
     part "chaos crash" tests/chaos/run crash --seed 1 "${minutes[@]}"
     if why=$(tests/chaos/run network --check); then
         part "chaos network" tests/chaos/run network --seed 1 "${minutes[@]}"

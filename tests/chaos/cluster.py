@@ -13,32 +13,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 
 import harness
 from harness import Process, free_ports, metronome, program, wait_for
+from losses import SLOTS, SNAPSHOT_S, Losses
 from redis_client import Redis as RedisClient
 from schedule import LEASE_S, NODES, ROUTERS
 from sp_client import Closed, Connection, RpcError
 
-SLOTS = 1024
 SHARDS = 2
-SNAPSHOT_S = 0.1
-
-# Beyond its interval, what a snapshot may take to be in the store: gathering and sending it, on
-# processors that others keep busy, and the store's own time: the write that is under way must be
-# answered first, then its own must be, and that of the rest of a large slot. How long the store
-# takes for one is asked all the time. What was in fact forgotten is printed; it is less.
-WRITE_S = 0.4
-STORE_TURNS = 3
-STORE_LATELY_S = 2.0
-
-# After Redis is back, until nodes have connected again (back-off) and written what they owe.
-RECONNECT_S = 2.0
-
-# A node that was stopped or cut off hears that its slots are another's: a heartbeat and a look.
-HEAR_S = 1.0
-
-# One whose link was cut must reach the store first: a connection that was being made meanwhile is
-# tried again by the kernel after one second, and after two more.
-REACHED_S = 3.0 + HEAR_S
-
 HOUR_MS = 3600 * 1000
 CONTROL_TIMEOUT_S = 0.5
 
@@ -96,12 +76,8 @@ class Cluster:
         self.directory, self.durabilities = directory, list(durabilities)
         self.hosts, self.envs = hosts or {}, envs or {}
         self.clock_error_us = 0
-        self.maps = []  # (seen at, epoch, owner node by slot)
-        self.redis_down_at = self.redis_back_at = None
+        self.losses = Losses(metronome().slack_between_s)
         self.redis_mended = False
-        self.store_took = []  # (asked at, seconds): of a read, which waits for syncs like a write
-        self.losses = []
-        self.planned = []  # (node, when it was told to stop)
         self.processes = {}
         self._make_redis()
         for name in NODES:
@@ -216,15 +192,19 @@ class Cluster:
     def watch(self, running):
         """Called often: notes who owns what, and what the clocks of the nodes named may be wrong
         by."""
-        if self.redis_down_at is None or self.redis_mended:
+        if not self.losses.store_is_away() or self.redis_mended:
+            asked_s = time.monotonic()
             try:
-                asked_s = time.monotonic()
                 with self.redis_client() as client:
-                    self._note_map(client.call("HGET", "sluice:{cluster}:map", "value"))
-                self.store_took.append((asked_s, time.monotonic() - asked_s))
-                self._redis_is_back()
-            except (OSError, RuntimeError):  # not yet: it has to read its file, for one
-                pass
+                    value = client.call("HGET", "sluice:{cluster}:map", "value")
+            except (OSError, RuntimeError):
+                # Not yet: it has to read its file, for one. Or nobody knew that it does not answer.
+                self.losses.store_away(asked_s)
+                self.redis_mended = True
+            else:
+                self.losses.store_answered(asked_s, time.monotonic())
+                self.redis_mended = False
+                self._note_map(asked_s, value)
         for name in running:
             try:
                 with Connection(self.processes[name].control_url, timeout_s=0.1) as node:
@@ -234,81 +214,26 @@ class Cluster:
             except (OSError, Closed, RpcError):
                 pass
 
-    def redis_away(self):
-        """From now on, until watch() finds it answering after redis_mended was set."""
+    def redis_away(self, at_s):
+        """Since then, until watch() finds it answering after redis_mended was set."""
         self.redis_mended = False
-        if self.redis_down_at is None:
-            self.redis_down_at = time.monotonic()
+        self.losses.store_away(at_s)
 
-    def _redis_is_back(self):
-        if self.redis_down_at is not None:
-            self.redis_back_at = (self.redis_down_at, time.monotonic())
-            self.redis_down_at = None
-        self.redis_mended = False
-
-    def _note_map(self, value):
+    def _note_map(self, asked_s, value):
         if value is None:
             return
         one = msgpack.unpackb(value, raw=False, strict_map_key=False)
-        if self.maps and self.maps[-1][1] == one["epoch"]:
-            return
         owners = []
         for count, shard in one["owners"]:
             owner = None if shard is None else one["nodes"][one["shards"][shard][0]][0]
             owners += [owner] * count
-        self.maps.append((time.monotonic(), one["epoch"], owners))
+        self.losses.map_seen(asked_s, time.monotonic(), one["epoch"], owners)
 
-    def slots_of(self, node, from_s, to_s):
-        """Slots that the node may have owned in that time: by any map in force in it."""
-        slots = set()
-        for at, (seen_s, _, owners) in enumerate(self.maps):
-            end_s = self.maps[at + 1][0] if at + 1 < len(self.maps) else float("inf")
-            if seen_s <= to_s + 0.3 and end_s >= from_s - 0.3:
-                slots.update(slot for slot, owner in enumerate(owners) if owner == node)
-        return slots
-
-    def note_loss(self, node, at_s, until_s=None):
-        """The node may have forgotten what it had not written by then. Without the store it could
-        write nothing, so what it did since the store went away counts too."""
-        before_s = SNAPSHOT_S + WRITE_S + STORE_TURNS * max(
-            (took_s for asked_s, took_s in self.store_took if asked_s > at_s - STORE_LATELY_S),
-            default=0)
-        if self.redis_down_at is not None:
-            before_s += max(0, at_s - self.redis_down_at)
-        elif self.redis_back_at is not None and at_s < self.redis_back_at[1] + RECONNECT_S:
-            before_s += max(0, at_s - self.redis_back_at[0])
-        self.losses.append(("crash", node, at_s, before_s, until_s or at_s, at_s))
-
-    def note_stale(self, node, owned_s, from_s):
-        """The node may go on for what it owned then until it hears that others own it."""
-        self.losses.append(("stale", node, from_s, 0, from_s + HEAR_S, owned_s))
-
-    def note_links(self, since_s):
-        """Links, of whomever, may have broken since then: what was under way may be sent again."""
-        self.losses.append(("links", None, since_s, 0, time.monotonic() + REACHED_S, None))
-
-    def explained(self, node, at_s):
-        """Whether a stop or a loss of the node is noted that explains a takeover at that time."""
-        stopped = any(one == node and stopped_s <= at_s <= stopped_s + 10 * LEASE_S
-                      for one, stopped_s in self.planned)
-        return stopped or any(one == node and (
-            since_s - 1 <= at_s <= until_s or  # what it may forget until then is noted
-            until_s - since_s < 0.2 and since_s <= at_s <= since_s + 10 * LEASE_S)  # it was dead
-            for _, one, since_s, _, until_s, _ in self.losses)
-
-    def write_losses(self, path):
-        """The spans above are of processes that get a processor when they want one. What others kept
-        a process waiting that does nothing else comes on top."""
-        with open(path, "w") as file:
-            for kind, node, at_s, before_s, until_s, owned_s in self.losses:
-                before_s += metronome().slack_between_s(at_s - before_s, at_s)
-                until_s += metronome().slack_between_s(at_s, until_s)
-                slots = range(SLOTS) if node is None else \
-                    self.slots_of(node, owned_s - before_s, owned_s)
-                digits = "".join("%x" % sum(1 << bit for bit in range(4) if at * 4 + bit in slots)
-                                 for at in range(SLOTS // 4))
-                file.write("%s %d %d %d %s\n" % (kind, at_s * 1e9, before_s * 1e9, until_s * 1e9,
-                                                 digits))
+    def record_of(self, slot, key):
+        """What the store has of a key: msgpack [schema, plan, generation, times..]."""
+        with self.redis_client() as client:
+            value = client.call("HGET", "sluice:{%d}:buckets" % slot, key)
+        return None if value is None else msgpack.unpackb(value, strict_map_key=False)
 
     def failovers(self):
         """What the cluster itself says of takeovers: [(first epoch of the new owners, dead node,
@@ -317,7 +242,3 @@ class Cluster:
             texts = [event["text"] for event in control.call("cluster.events", 1000)
                      if event["kind"] == "failover"]
         return [(int(text.split()[-2]), text.split()[0], text) for text in texts]
-
-    def seen_s(self, epoch):
-        """When a map of that epoch, or a later one, was first seen; None if it was not."""
-        return next((at_s for at_s, seen, _ in self.maps if seen >= epoch), None)

@@ -1,19 +1,24 @@
 """Performs a schedule on a cluster under load, keeps it supervised, and has the records judged."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 
 import harness
-from cluster import HEAR_S, LEASE_S, REACHED_S, SNAPSHOT_S, STORE_TURNS, WRITE_S, classes_of
-from harness import Process, program
+from cluster import classes_of
+from harness import Process, metronome, program
+from losses import SNAPSHOT_S, STORE_TURNS, WRITE_S
 from move_tools import halt
 from schedule import NODES, ROUTERS
 
 # Seconds within which all slots must be answered by owners once everything runs again: the store
 # has been away (three leases of calm), leases expire, slots are taken over, routers hear of it.
 HEALED_S = 10.0 * harness.SLOW
+
+# From Redis's start until it answers: it reads its file, a second's worth in a second or less.
+REDIS_READS_S = 60.0 * harness.SLOW
 
 # An operator's command that takes longer has hung: it gives up by itself after 20 s of standstill.
 OPERATOR_S = 40.0
@@ -23,6 +28,9 @@ SUPERVISE_S = 0.2
 
 # A process that is told to end so soon may not have come to the handler of the signal yet.
 STARTING_S = 1.0
+
+# Lines of chaos-check that explain what is wrong with a key.
+KEY_EXPLAINED = re.compile(r"^why (\S+) \(slot (\d+)\)", re.MULTILINE)
 
 WATCH_S, CONTROL_WATCH_S = 0.05, 1.0
 STOP_S = 12.0  # --stop-timeout and a little
@@ -36,12 +44,14 @@ class Day:
     def __init__(self, cluster, actions, seed, rate=0, say=print, network=None, clocks=None):
         self.cluster, self.actions, self.seed, self.rate, self.say = (cluster, actions, seed, rate,
                                                                       say)
+        self.losses = cluster.losses
         self.down = {}       # name -> "killed", "stopping" (a supervisor leaves it alone)
         self.paused = {}     # name -> since when
         self.restart_at = {}
         self.stopping = {}   # name -> (since when, start when it has ended)
         self.operator, self.operator_queue = None, []
         self.faults, self.counts = [], {}
+        self.kept = False    # every promise, as far as the records tell
         self.network, self.clocks = network, clocks
         self.disturbed, self.slowed = {}, set()  # name -> since when
         self.records = os.path.join(cluster.directory, "records")
@@ -69,9 +79,10 @@ class Day:
         process.kill9()
         self.down[name] = "killed"
         if name in NODES:
-            self.cluster.note_loss(name, now_s, time.monotonic())
+            self.losses.crash(name, now_s, time.monotonic(), "killed")
+            self.losses.node_ends(name, time.monotonic())
         elif name == "redis":
-            self.cluster.redis_away()
+            self.cluster.redis_away(now_s)
         if restart:
             self.do_start(name, None)
 
@@ -82,7 +93,13 @@ class Day:
         process = self.cluster.processes[name]
         self.down.pop(name, None)
         if not process.alive:
-            process.start()
+            self.start(name)
+
+    def start(self, name):
+        self.restart_at.pop(name, None)  # or the supervisor would have it down for ever
+        if name in NODES:
+            self.losses.node_starts(name, time.monotonic())
+        self.cluster.processes[name].start()
         if name == "redis":
             self.cluster.redis_mended = True
 
@@ -91,7 +108,6 @@ class Day:
         if not process.alive or name in self.stopping:
             return "is down already"
         process.popen.terminate()
-        self.cluster.planned.append((name, time.monotonic()))
         self.down[name] = "stopping"
         self.stopping[name] = (time.monotonic(), False)
 
@@ -99,21 +115,25 @@ class Day:
         process = self.cluster.processes[name]
         if not process.alive or name in self.stopping:
             return "is down already"
+        asked_s = time.monotonic()
         halt(process)
         self.paused[name] = time.monotonic()
-        if name == "redis":
-            self.cluster.redis_away()
+        if name in NODES:
+            self.losses.node_pauses(name, self.paused[name])
+        elif name == "redis":
+            self.cluster.redis_away(asked_s)
 
     def do_continue(self, name, _):
         since_s = self.paused.pop(name, None)
         if since_s is None:
             return "is not paused"
+        now_s = time.monotonic()  # it may answer before we get our turn again
         os.kill(self.cluster.processes[name].pid, signal.SIGCONT)
         if name == "redis":
             self.cluster.redis_mended = True
-        elif name in NODES and time.monotonic() - since_s > LEASE_S / 2:
-            self.cluster.note_loss(name, since_s)
-            self.cluster.note_stale(name, since_s, time.monotonic())
+        elif name in NODES:
+            self.losses.node_continues(name, now_s)
+            self.losses.continued(name, since_s, now_s)
 
     def do_rebalance(self, _, weights):
         for node, weight in weights.items():
@@ -130,7 +150,7 @@ class Day:
         """From now until it is mended, a node may be unable to write; or all, if it is Redis."""
         self.disturbed[name] = time.monotonic()
         if name == "redis":
-            self.cluster.redis_away()
+            self.cluster.redis_away(self.disturbed[name])
 
     def do_cut(self, name, value):
         self.disturb(name)
@@ -149,12 +169,11 @@ class Day:
         since_s = self.disturbed.pop(name)
         self.network.mend(name, name in self.slowed)
         self.slowed.discard(name)
-        self.cluster.note_links(since_s)
+        self.losses.links(since_s, time.monotonic())
         if name == "redis":
             self.cluster.redis_mended = True
         elif name in NODES:
-            # It may have gone on answering all the while, and still does until it hears.
-            self.cluster.note_loss(name, since_s, time.monotonic() + REACHED_S)
+            self.losses.joined(name, since_s, time.monotonic())
 
     def do_fill(self, _, __):
         self.disturb("redis")
@@ -222,23 +241,25 @@ class Day:
                 self.ended_in_order(name, process.popen.returncode, since_s)
                 if start:
                     self.down.pop(name, None)
-                    process.start()
+                    self.start(name)
             elif name not in self.down:
                 self.ended_by_itself(name, process, now_s)
 
     def ended_in_order(self, name, code, since_s):
         process = self.cluster.processes[name]
+        if name in NODES:
+            self.losses.node_ends(name, time.monotonic())
         self.count("stops in order, exit code %d" % code)
         self.tell("%s has ended with exit code %d, %.2f s after SIGTERM" % (
             name, code, time.monotonic() - since_s))
         if code == 3:  # it says itself that it could not write everything
-            self.cluster.note_loss(name, since_s, time.monotonic())
+            self.losses.crash(name, since_s, time.monotonic(), "stopped, not all written")
         elif code == -signal.SIGTERM and since_s - process.started_s < STARTING_S:
             self.tell("%s had not begun yet" % name)
         elif code != 0:
             self.fault("%s ended with exit code %d after SIGTERM\n%s" % (
                 name, code, process.tail(12)))
-            self.cluster.note_loss(name, since_s, time.monotonic())
+            self.losses.crash(name, since_s, time.monotonic(), "ended badly")
 
     def ended_by_itself(self, name, process, now_s):
         if name not in self.restart_at:
@@ -250,15 +271,13 @@ class Day:
                 self.fault("%s ended by itself with exit code %d\n%s" % (name, code,
                                                                          process.tail(20)))
             if name in NODES:
-                self.cluster.note_loss(name, now_s, now_s)
+                self.losses.crash(name, now_s, now_s, "ended by itself")
+                self.losses.node_ends(name, now_s)
             elif name == "redis":
-                self.cluster.redis_away()
+                self.cluster.redis_away(now_s)
             self.restart_at[name] = now_s + SUPERVISE_S
         elif now_s >= self.restart_at[name]:
-            del self.restart_at[name]
-            process.start()
-            if name == "redis":
-                self.cluster.redis_mended = True
+            self.start(name)
 
     # --- the day ---
 
@@ -290,6 +309,8 @@ class Day:
         """Returns when everything is mended and every slot is answered by its owner again."""
         self.began_s = time.monotonic()
         self.watch_at_s = self.control_at_s = 0
+        self.cluster.watch(NODES)
+        self.first_epoch = self.losses.maps[-1].epoch
         self.start_load()
         for action in self.actions:
             while time.monotonic() - self.began_s < action.at_s:
@@ -304,10 +325,16 @@ class Day:
         self.note_surprises()
 
     def wait_healed(self):
-        """Until every owner answers and every node is alive. Returns the seconds the answers took."""
-        since_s, healed_s = time.monotonic(), None
+        """Until every owner answers and every node is alive. Returns the seconds the answers took,
+        since the store does."""
+        began_s = since_s = time.monotonic()
+        healed_s = None
         while True:
             self.turn()
+            now_s = time.monotonic()
+            if self.losses.store_is_away() and now_s - began_s < REDIS_READS_S:
+                since_s = now_s
+                continue
             missing = self.cluster.missing_answers() if healed_s is None else []
             if healed_s is None and not missing:
                 healed_s = time.monotonic() - since_s
@@ -332,15 +359,11 @@ class Day:
         """Takeovers that nobody planned: a node that did not get its turn for a whole lease on a
         busy machine. What they may make it forget is noted like that of any other."""
         for epoch, node, text in self.cluster.failovers():
-            at_s = self.cluster.seen_s(epoch)
-            if at_s is None or at_s < self.began_s:
-                continue
-            self.count("takeovers")
-            if not self.cluster.explained(node, at_s):
-                self.count("takeovers that nobody planned")
-                self.tell("nobody planned this takeover: " + text)
-                # It last renewed its lease this long before.
-                self.cluster.note_loss(node, at_s - LEASE_S, at_s + HEAR_S)
+            if epoch > self.first_epoch:
+                self.count("takeovers")
+                if self.losses.takeover(node, epoch):
+                    self.count("takeovers that nobody planned")
+                    self.tell("nobody planned this takeover: " + text)
 
     def stop_load(self):
         self.load.popen.terminate()
@@ -352,23 +375,44 @@ class Day:
     def judge(self, planted=200):
         """True if every promise was kept."""
         events = os.path.join(self.cluster.directory, "events")
-        self.cluster.write_losses(events)
-        took = sorted(took_s for _, took_s in self.cluster.store_took)
-        crashes = [loss for loss in self.cluster.losses if loss[0] == "crash"]
+        self.losses.write(events)
+        took = sorted(took_s for _, took_s in self.losses.looks)
+        crashes = [loss for loss in self.losses.noted if loss.kind == "crash"]
         self.say("%d crashes noted; a relaxed node may forget what it granted in the %.0f ms before "
                  "(snapshot interval %.0f ms, writing %.0f ms) and %d answers of the store (%.1f ms "
-                 "median, %.0f ms p99, %.0f ms longest), or since the store went away; the system kept "
-                 "processes waiting for %.0f ms at most; clocks were wrong by at most %d us" % (
+                 "median, %.0f ms p99, %.0f ms longest), or since the store went away (%d times, %.1f s "
+                 "at most); the system kept processes waiting for %.0f ms at most; clocks were wrong by "
+                 "at most %d us" % (
                      len(crashes), (SNAPSHOT_S + WRITE_S) * 1e3, SNAPSHOT_S * 1e3, WRITE_S * 1e3,
                      STORE_TURNS, took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3,
-                     took[-1] * 1e3, harness.metronome().worst.value * 1e3,
-                     self.cluster.clock_error_us))
+                     took[-1] * 1e3, len(self.losses.outages), self.losses.longest_outage_s(),
+                     metronome().worst.value * 1e3, self.cluster.clock_error_us))
         done = subprocess.run([program("chaos-check"), self.records, "--events", events,
                                "--clock-error-us", str(self.cluster.clock_error_us),
+                               "--origin-ns", str(int(self.began_s * 1e9)),
                                "--plant", str(planted), "--seed", str(self.seed)],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.say(done.stdout.rstrip())
+        if done.returncode != 0:
+            self.explain(done.stdout)
         return done.returncode == 0
+
+    def explain(self, output):
+        """Of the keys that the checker has explained: whose they were, and what the store has."""
+        def since(at_s):
+            return "%.3f" % (at_s - self.began_s)
+
+        for key, slot in KEY_EXPLAINED.findall(output):
+            self.say("%s: owners of slot %s, when first seen: %s" % (key, slot, ", ".join(
+                "%s %s@%d" % (since(at_s), node, epoch)
+                for at_s, epoch, node in self.losses.owners_of(int(slot)))))
+            try:
+                self.say("%s: in the store: %s" % (key, self.cluster.record_of(int(slot), key)))
+            except (OSError, RuntimeError) as error:
+                self.say("%s: the store does not tell: %s" % (key, error))
+        self.say("store away: %s; %d maps were replaced before they were seen" % (
+            ", ".join("%s to %s" % (since(begin_s), since(end_s))
+                      for begin_s, end_s in self.losses.outages), self.losses.epochs_unseen))
 
     def stop_all(self):
         """Everything ends in order, and no log tells of a bug."""
@@ -384,7 +428,7 @@ class Day:
         """The whole day. True if it was a good one."""
         self.live()
         self.stop_load()
-        good = self.judge()
+        self.kept = self.judge()
         self.stop_all()
         self.say("done: " + ", ".join("%s %d" % one for one in sorted(self.counts.items())))
-        return good and not self.faults
+        return self.kept and not self.faults

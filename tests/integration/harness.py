@@ -86,7 +86,7 @@ class Metronome:
     TICK_S = 0.005
 
     # Ticks later than this are kept, the last so many of them.
-    KEPT_S, KEPT = 0.01, 4096
+    KEPT_S, KEPT = 0.01, 16384
 
     def __init__(self):
         self.worst = multiprocessing.Value("d", 0.0, lock=False)
