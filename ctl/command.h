@@ -1,13 +1,14 @@
 /*
  * A command of sluicectl: how it is called, and what it does.
  *
- * Every command family is a file (cmd_*.c) with a table of these; main.c parses the command line by
- * the table and calls run() once. One thread.
+ * Every command family is a file (cmd_*.c) with a table of these; command_line.c parses by the
+ * table, and main.c calls run() once. One thread.
  */
 #ifndef SLUICE_CTL_COMMAND_H
 #define SLUICE_CTL_COMMAND_H
 
 #include <argp.h>
+#include <errno.h>
 
 #include "proto/bytes.h"
 
@@ -115,6 +116,7 @@ enum option_key {
     OPTION_TIMEOUT,
     OPTION_JSON,
     OPTION_NO_COLOR,
+    OPTION_USAGE,
     OPTION_HEX,
     OPTION_PLAN,
     OPTION_RATE,
@@ -151,8 +153,11 @@ enum option_key {
 #define OPTION_HEX_ROW                                                                             \
     { "hex", OPTION_HEX, 0, 0, "KEY is given in hexadecimal digits", 0 }
 
-/* Sets the option, or ends the program with what is wrong with it. ARGP_ERR_UNKNOWN if the key is
- * no option of ours. */
+/* What a parser returns to argp once it has said what is wrong: it stops, and says no more. */
+#define OPTION_REFUSED ECANCELED
+
+/* Sets the option: 0. OPTION_REFUSED: what is wrong with it has been printed. ARGP_ERR_UNKNOWN if
+ * the key is no option of ours. */
 error_t option_set(int key, const char *argument, struct argp_state *state,
                    struct invocation *invocation);
 

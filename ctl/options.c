@@ -14,24 +14,44 @@
 /* Events that the cluster keeps. */
 #define EVENTS_MAX 1000
 
-static uint64_t number(const char *text, const char *option, uint64_t least, uint64_t most,
-                       struct argp_state *state) {
-    uint64_t value = 0;
-    if (!text_uint(bytes_of_text(text), &value) || value < least || value > most) {
+static error_t number(const char *text, const char *option, uint64_t least, uint64_t most,
+                      struct argp_state *state, uint64_t *value) {
+    if (!text_uint(bytes_of_text(text), value) || *value < least || *value > most) {
         argp_error(state, "%s: expected a whole number from %" PRIu64 " to %" PRIu64 ", got \"%s\"",
                    option, least, most, text);
+        return OPTION_REFUSED;
     }
-    return value;
+    return 0;
 }
 
-static uint32_t timeout(const char *text, struct argp_state *state) {
+/* The same with `most` below 2^32. */
+static error_t number_short(const char *text, const char *option, uint32_t least, uint32_t most,
+                            struct argp_state *state, uint32_t *value) {
+    uint64_t wide = 0;
+    error_t error = number(text, option, least, most, state, &wide);
+    *value = (uint32_t)wide;
+    return error;
+}
+
+static error_t timeout(const char *text, struct argp_state *state, uint32_t *timeout_ms) {
     uint64_t value = 0;
     if (!text_duration_ms(bytes_of_text(text), false, &value) || value < 1 ||
         value > TIMEOUT_MS_MAX) {
         argp_error(state, "--timeout: expected a duration from 1ms to 1h, as in 5s, got \"%s\"",
                    text);
+        return OPTION_REFUSED;
     }
-    return (uint32_t)value;
+    *timeout_ms = (uint32_t)value;
+    return 0;
+}
+
+static error_t slots(const char *text, struct argp_state *state, uint32_t *count) {
+    error_t error = number_short(text, "--slots", 1, SLOTS_MAX, state, count);
+    if (error == 0 && !slot_count_valid(*count)) {
+        argp_error(state, "--slots: expected a power of two, got \"%s\"", text);
+        error = OPTION_REFUSED;
+    }
+    return error;
 }
 
 static error_t global_set(int key, const char *argument, struct argp_state *state,
@@ -44,8 +64,7 @@ static error_t global_set(int key, const char *argument, struct argp_state *stat
         settings->control = argument;
         return 0;
     case OPTION_TIMEOUT:
-        settings->timeout_ms = timeout(argument, state);
-        return 0;
+        return timeout(argument, state, &settings->timeout_ms);
     case OPTION_JSON:
         settings->json = true;
         return 0;
@@ -101,29 +120,20 @@ static error_t value_set(int key, const char *argument, struct argp_state *state
         options->plan = argument;
         return 0;
     case OPTION_RATE:
-        options->rate_tokens = number(argument, "--rate", 1, TOKENS_MAX, state);
-        return 0;
+        return number(argument, "--rate", 1, TOKENS_MAX, state, &options->rate_tokens);
     case OPTION_PERIOD:
-        options->period_ms =
-            number(argument, "--period-ms", 1, PERIOD_NS_MAX / UINT64_C(1000000), state);
-        return 0;
+        return number(argument, "--period-ms", 1, PERIOD_NS_MAX / UINT64_C(1000000), state,
+                      &options->period_ms);
     case OPTION_BURST:
-        options->burst_tokens = number(argument, "--burst", 1, TOKENS_MAX, state);
-        return 0;
+        return number(argument, "--burst", 1, TOKENS_MAX, state, &options->burst_tokens);
     case OPTION_DEADLINE:
-        options->deadline_ms =
-            (uint32_t)number(argument, "--deadline-ms", 1, DEADLINE_MS_MAX, state);
-        return 0;
+        return number_short(argument, "--deadline-ms", 1, DEADLINE_MS_MAX, state,
+                            &options->deadline_ms);
     case OPTION_SLOTS:
-        options->slot_count = (uint32_t)number(argument, "--slots", 1, SLOTS_MAX, state);
-        if (!slot_count_valid(options->slot_count)) {
-            argp_error(state, "--slots: expected a power of two, got \"%s\"", argument);
-        }
-        return 0;
+        return slots(argument, state, &options->slot_count);
     case OPTION_BASE:
-        options->base = number(argument, "--base", 0, INT64_MAX, state);
         options->has_base = true;
-        return 0;
+        return number(argument, "--base", 0, INT64_MAX, state, &options->base);
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -137,21 +147,18 @@ static error_t cluster_set(int key, const char *argument, struct argp_state *sta
         options->by_load = strcmp(argument, "load") == 0;
         if (!options->by_load && strcmp(argument, "slots") != 0) {
             argp_error(state, "--by: expected slots or load, got \"%s\"", argument);
+            return OPTION_REFUSED;
         }
         return 0;
     case OPTION_THROTTLE:
-        options->throttle_slots = (uint32_t)number(argument, "--throttle", 1, SLOTS_MAX, state);
-        return 0;
+        return number_short(argument, "--throttle", 1, SLOTS_MAX, state, &options->throttle_slots);
     case OPTION_BATCH:
-        options->batch_slots = (uint32_t)number(argument, "--batch", 1, BATCH_SLOTS_MAX, state);
-        return 0;
+        return number_short(argument, "--batch", 1, BATCH_SLOTS_MAX, state, &options->batch_slots);
     case OPTION_WEIGHT:
-        options->weight = (uint32_t)number(argument, "--weight", 1, WEIGHT_MAX, state);
         options->has_weight = true;
-        return 0;
+        return number_short(argument, "--weight", 1, WEIGHT_MAX, state, &options->weight);
     case OPTION_COUNT:
-        options->event_count = (uint32_t)number(argument, "--count", 1, EVENTS_MAX, state);
-        return 0;
+        return number_short(argument, "--count", 1, EVENTS_MAX, state, &options->event_count);
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -187,6 +194,7 @@ static error_t store_set(int key, const char *argument, struct argp_state *state
         if (strlen(argument) > KEY_PREFIX_BYTES_MAX || strpbrk(argument, "{}") != NULL) {
             argp_error(state, "--key-prefix: expected at most %d bytes and no braces, got \"%s\"",
                        KEY_PREFIX_BYTES_MAX, argument);
+            return OPTION_REFUSED;
         }
         store->prefix = argument;
         return 0;
