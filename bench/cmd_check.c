@@ -1,75 +1,16 @@
 /* sluice-bench check: reads records of grants, and checks the bound. */
 #include <jansson.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/bound.h"
+#include "bench/check_options.h"
 #include "bench/command.h"
 #include "bench/grants.h"
-#include "runtime/options.h"
 
 /* Files of one check: one a load generator. */
 #define FILES_MAX 64
-
-struct settings {
-    const char *records;
-    uint64_t limit_rate, limit_period, limit_burst;
-    uint64_t clock_error;
-    bool json;
-};
-
-#define FIELD(field) .offset = offsetof(struct settings, field)
-
-static const struct option options[] = {
-    {.name = "records",
-     .kind = OPTION_TEXT,
-     FIELD(records),
-     .metavar = "FILE,...",
-     .help = "What `load --record` wrote: of one load, or of several on one machine."},
-    {.name = "limit_rate",
-     .kind = OPTION_COUNT,
-     FIELD(limit_rate),
-     .initial = "0",
-     .max = TOKENS_MAX,
-     .help = "Tokens a period, where takes were under a plan; 0: as the record says."},
-    {.name = "limit_period",
-     .kind = OPTION_DURATION,
-     FIELD(limit_period),
-     .initial = "1s",
-     .min = 1000000,
-     .max = PERIOD_NS_MAX,
-     .help = "The period, with --limit-rate."},
-    {.name = "limit_burst",
-     .kind = OPTION_COUNT,
-     FIELD(limit_burst),
-     .initial = "1",
-     .min = 1,
-     .max = TOKENS_MAX,
-     .help = "Tokens that a bucket holds, with --limit-rate."},
-    {.name = "clock_error",
-     .kind = OPTION_DURATION,
-     FIELD(clock_error),
-     .initial = "0ms",
-     .max = UINT64_C(3600000000000),
-     .help = "By how much the deciders' clock may have gone faster than ours within any interval."},
-    {.name = "json",
-     .kind = OPTION_SWITCH,
-     FIELD(json),
-     .initial = "false",
-     .help = "Print one JSON document."},
-};
-
-static const struct options_program program = {
-    .name = "sluice-bench check",
-    .summary = "For each key and interval d: granted <= burst + rate * d. Exit status 1 if not.",
-    .examples = "  sluice-bench load --rate 10000 --keys 100 --record grants\n"
-                "  sluice-bench check --records grants\n"
-                "  sluice-bench check --records a,b --limit-rate 100 --limit-burst 200 --json\n",
-    .options = options,
-    .option_count = sizeof options / sizeof options[0],
-};
 
 static bool complain(const char *path, const char *why) {
     fprintf(stderr, "sluice-bench check: %s: %s\n", path, why);
@@ -135,18 +76,15 @@ static void verdict_json(const struct bound_verdict *verdict) {
     json_decref(json);
 }
 
-static int check(const struct settings *settings) {
+static int check(const struct check_options *settings) {
     struct grants grants = {0};
     struct bound_verdict verdict;
     struct fault fault;
+    const char *option = NULL;
     int code = BENCH_EXIT_FILE;
-    if (settings->limit_rate > 0) {
-        grants.limit =
-            (struct limit){settings->limit_rate, settings->limit_period, settings->limit_burst};
-        if (limit_check(&grants.limit, "the limit", &fault) != CODE_OK) {
-            complain("--limit-rate", fault.text);
-            return BENCH_EXIT_USAGE;
-        }
+    if (!check_options_limit(settings, &grants.limit, &option, &fault)) {
+        complain(option, fault.text);
+        return BENCH_EXIT_USAGE;
     }
     if (!files_read(settings->records, &grants)) {
         goto out;
@@ -173,8 +111,8 @@ out:
 }
 
 int command_check(int argc, char **argv) {
-    struct settings settings = {0};
-    switch (options_load(&program, argc, argv, &settings)) {
+    struct check_options settings = {0};
+    switch (options_load(&check_options_program, argc, argv, &settings)) {
     case OPTIONS_HELP:
         return BENCH_EXIT_DONE;
     case OPTIONS_INVALID:
@@ -182,12 +120,7 @@ int command_check(int argc, char **argv) {
     case OPTIONS_OK:
         break;
     }
-    int code = BENCH_EXIT_USAGE;
-    if (settings.records == NULL) {
-        complain("--records", "name the files to check (see --help)");
-    } else {
-        code = check(&settings);
-    }
-    options_free(&program, &settings);
+    int code = check(&settings);
+    options_free(&check_options_program, &settings);
     return code;
 }

@@ -1,12 +1,10 @@
 /* sluice-bench compare: options, the ways one after the other, and what came out. */
-#include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "bench/command.h"
 #include "bench/compare.h"
-#include "runtime/options.h"
+#include "bench/compare_options.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -16,119 +14,8 @@
 #define PROBE_LEAST_NS (NS_PER_S / 4)
 #define PROBE_MOST_NS (5 * NS_PER_S)
 
-struct settings {
-    uint64_t seconds, rate;
-    const char *ways, *cell_module, *output, *charts;
-    bool sustained, json, progress;
-};
-
-static bool way_known(const char *name, size_t size) {
-    for (uint32_t i = 0; ways[i].name != NULL; i++) {
-        if (strlen(ways[i].name) == size && memcmp(ways[i].name, name, size) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool ways_check(const char *text, char *why, size_t why_size) {
-    for (const char *at = text;; at += strcspn(at, ",") + 1) {
-        if (!way_known(at, strcspn(at, ","))) {
-            int size = snprintf(why, why_size, "expected names with commas, of:");
-            for (uint32_t i = 0; ways[i].name != NULL && (size_t)size < why_size; i++) {
-                size += snprintf(why + size, why_size - (size_t)size, " %s", ways[i].name);
-            }
-            return false;
-        }
-        if (strchr(at, ',') == NULL) {
-            return true;
-        }
-    }
-}
-
-#define FIELD(field) .offset = offsetof(struct settings, field)
-
-static const struct option options[] = {
-    {.name = "seconds",
-     .kind = OPTION_COUNT,
-     FIELD(seconds),
-     .initial = "300",
-     .min = 1,
-     .max = 3600,
-     .help =
-         "For how long each way is under the load; the search for its highest rate adds to it."},
-    {.name = "rate",
-     .kind = OPTION_COUNT,
-     FIELD(rate),
-     .initial = "10000",
-     .min = 100,
-     .max = 1000000,
-     .help = "Takes a second outside of bursts; within them, a fifth of the time, twice that."},
-    {.name = "ways",
-     .kind = OPTION_TEXT,
-     FIELD(ways),
-     .metavar = "NAME,...",
-     .help = "Only these; unless given, all.",
-     .check = ways_check},
-    {.name = "sustained",
-     .kind = OPTION_SWITCH,
-     FIELD(sustained),
-     .initial = "true",
-     .help = "Search for the highest rate that each way sustains: 99 % decided, no error, p99 "
-             "within 5 ms."},
-    {.name = "cell_module",
-     .kind = OPTION_TEXT,
-     FIELD(cell_module),
-     .metavar = "FILE",
-     .help = "redis-cell's module, if it is not where packages put it."},
-    {.name = "output",
-     .kind = OPTION_TEXT,
-     FIELD(output),
-     .metavar = "FILE",
-     .help = "Write what --json prints here as well."},
-    {.name = "charts",
-     .kind = OPTION_TEXT,
-     FIELD(charts),
-     .metavar = "DIRECTORY",
-     .help = "Draw latency.svg, sustained.svg, errors.svg and slips.svg there, by gnuplot."},
-    {.name = "json",
-     .kind = OPTION_SWITCH,
-     FIELD(json),
-     .initial = "false",
-     .help = "Print one JSON document instead of the table."},
-    {.name = "progress",
-     .kind = OPTION_SWITCH,
-     FIELD(progress),
-     .initial = "true",
-     .help = "A line a second on standard error, if that is a terminal."},
-};
-
-static const struct options_program program = {
-    .name = "sluice-bench compare",
-    .summary = "One token bucket, one load, and every way to keep its state, one after the other.",
-    .examples = "  sluice-bench compare                       the whole of it, about an hour\n"
-                "  sluice-bench compare --seconds 20 --charts charts --output compare.json\n"
-                "  sluice-bench compare --seconds 2 --ways redis,sluice-strict --no-sustained\n",
-    .options = options,
-    .option_count = sizeof options / sizeof options[0],
-};
-
-static bool wanted(const struct settings *given, const char *name) {
-    if (given->ways == NULL) {
-        return true;
-    }
-    for (const char *at = given->ways;; at += strcspn(at, ",") + 1) {
-        size_t size = strcspn(at, ",");
-        if (size == strlen(name) && memcmp(at, name, size) == 0) {
-            return true;
-        }
-        if (at[size] == '\0') {
-            return false;
-        }
-    }
-}
-
-static bool output_write(const struct settings *given, const struct compare_settings *settings,
+static bool output_write(const struct compare_options *given,
+                         const struct compare_settings *settings,
                          const struct way_result *results) {
     json_t *json = compare_json(settings, results);
     size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(9);
@@ -157,7 +44,7 @@ static bool sluice_holds(const struct way_result *results) {
     return holds;
 }
 
-static int run(const struct settings *given) {
+static int run(const struct compare_options *given) {
     static struct way_result results[WAYS_MAX];
     struct compare_settings settings = {.duration_ns = given->seconds * NS_PER_S,
                                         .rate = given->rate,
@@ -173,7 +60,7 @@ static int run(const struct settings *given) {
                                                        : probe_ns;
     }
     for (uint32_t i = 0; ways[i].name != NULL && finished; i++) {
-        if (!wanted(given, ways[i].name)) {
+        if (!compare_options_want(given, ways[i].name)) {
             continue;
         }
         fprintf(stderr, "%s: %s\n", ways[i].name, ways[i].about);
@@ -195,8 +82,8 @@ static int run(const struct settings *given) {
 }
 
 int command_compare(int argc, char **argv) {
-    struct settings settings = {0};
-    switch (options_load(&program, argc, argv, &settings)) {
+    struct compare_options settings = {0};
+    switch (options_load(&compare_options_program, argc, argv, &settings)) {
     case OPTIONS_HELP:
         return BENCH_EXIT_DONE;
     case OPTIONS_INVALID:
@@ -205,6 +92,6 @@ int command_compare(int argc, char **argv) {
         break;
     }
     int code = run(&settings);
-    options_free(&program, &settings);
+    options_free(&compare_options_program, &settings);
     return code;
 }

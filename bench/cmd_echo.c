@@ -4,23 +4,17 @@
  * runtime/ nor any of its care (bounds on slow readers, fairness, sweeps): a floor, not a server.
  */
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "bench/command.h"
-#include "runtime/options.h"
+#include "bench/echo_options.h"
 #include "runtime/sp.h"
-#include "runtime/tcp_address.h"
 
 /* Bytes of one read, and of the largest frame: as much as a shard reads at once. */
 #define ECHO_BUFFER_BYTES (256u << 10)
-
-struct settings {
-    const char *listen;
-};
 
 struct echo_peer {
     uv_tcp_t tcp;
@@ -29,24 +23,6 @@ struct echo_peer {
     uint32_t size;  /* bytes in the buffer */
     uint32_t whole; /* of which a write has yet to send */
     uint8_t buffer[ECHO_BUFFER_BYTES];
-};
-
-static const struct option options[] = {
-    {.name = "listen",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct settings, listen),
-     .initial = "tcp://127.0.0.1:7599",
-     .metavar = "URL",
-     .help = "Where callers come in. Port 0: a free one, which is printed."},
-};
-
-static const struct options_program program = {
-    .name = "sluice-bench echo",
-    .summary = "Answers every request with itself, until interrupted.",
-    .examples = "  sluice-bench echo &\n"
-                "  sluice-bench load --protocol echo --target tcp://127.0.0.1:7599\n",
-    .options = options,
-    .option_count = sizeof options / sizeof options[0],
 };
 
 static void on_peer_closed(uv_handle_t *handle) {
@@ -170,15 +146,12 @@ static void close_handle(uv_handle_t *handle, void *argument) {
     }
 }
 
-static int listen_at(uv_tcp_t *listener, const char *url, char *why, size_t why_size) {
+static int listen_at(uv_tcp_t *listener, const struct echo_options *given, char *why,
+                     size_t why_size) {
     struct tcp_address address;
     struct sockaddr_storage number;
     int name_size = sizeof number;
-    if (!tcp_address_parse(url, &address, why, why_size)) {
-        return BENCH_EXIT_USAGE;
-    }
-    if (!tcp_address_numeric(&address, &number)) {
-        snprintf(why, why_size, "%s: give the host as a number", url);
+    if (!echo_options_address(given, &address, &number, why, why_size)) {
         return BENCH_EXIT_USAGE;
     }
     int status = uv_tcp_bind(listener, (struct sockaddr *)&number, 0);
@@ -189,7 +162,7 @@ static int listen_at(uv_tcp_t *listener, const char *url, char *why, size_t why_
         status = uv_tcp_getsockname(listener, (struct sockaddr *)&number, &name_size);
     }
     if (status != 0) {
-        snprintf(why, why_size, "%s: %s", url, uv_strerror(status));
+        snprintf(why, why_size, "%s: %s", given->listen, uv_strerror(status));
         return BENCH_EXIT_UNREACHABLE;
     }
     char bound[TCP_URL_BYTES_MAX];
@@ -200,7 +173,7 @@ static int listen_at(uv_tcp_t *listener, const char *url, char *why, size_t why_
     return BENCH_EXIT_DONE;
 }
 
-static int serve(const char *url) {
+static int serve(const struct echo_options *given) {
     static const int numbers[2] = {SIGINT, SIGTERM};
     uv_loop_t loop;
     uv_tcp_t listener;
@@ -216,7 +189,7 @@ static int serve(const char *url) {
         uv_signal_init(&loop, &signals[i]);
         uv_signal_start(&signals[i], on_signal, numbers[i]);
     }
-    int code = listen_at(&listener, url, why, sizeof why);
+    int code = listen_at(&listener, given, why, sizeof why);
     if (code == BENCH_EXIT_DONE) {
         uv_run(&loop, UV_RUN_DEFAULT);
     } else {
@@ -229,8 +202,8 @@ static int serve(const char *url) {
 }
 
 int command_echo(int argc, char **argv) {
-    struct settings settings = {0};
-    switch (options_load(&program, argc, argv, &settings)) {
+    struct echo_options settings = {0};
+    switch (options_load(&echo_options_program, argc, argv, &settings)) {
     case OPTIONS_HELP:
         return BENCH_EXIT_DONE;
     case OPTIONS_INVALID:
@@ -238,7 +211,7 @@ int command_echo(int argc, char **argv) {
     case OPTIONS_OK:
         break;
     }
-    int code = serve(settings.listen);
-    options_free(&program, &settings);
+    int code = serve(&settings);
+    options_free(&echo_options_program, &settings);
     return code;
 }
