@@ -135,6 +135,21 @@ static void culprit_name(struct options_run *run, const char *argument) {
     }
 }
 
+/* Takes every word that is in the table. Letters are in none: getopt's '?' is one that it refuses.
+ */
+static error_t on_word(int key, char *value, struct argp_state *state) {
+    return key > 0 && key < 256 ? ARGP_ERR_UNKNOWN : 0;
+}
+
+/* The word at which argp stopped, behind argv[0]. `next` is what it would have read next: that is
+ * behind the culprit, but for letters behind one dash, of which it may have read a few. Then all
+ * words before are good. */
+static int culprit_find(const struct argp *argp, unsigned flags, int next, int argc, char **argv) {
+    const struct argp again = {.options = argp->options, .parser = on_word};
+    bool before_good = next < argc && argp_parse(&again, next, argv, flags, NULL, NULL) == 0;
+    return before_good || next < 2 ? next : next - 1;
+}
+
 void options_flags_read(struct options_run *run, int argc, char **argv) {
     struct flag_table table = {0};
     if (!table_build(&table, run->program)) {
@@ -147,19 +162,18 @@ void options_flags_read(struct options_run *run, int argc, char **argv) {
             run->flags_next = 0;
             if (argp_parse(&argp, argc, argv, quiet, NULL, run) == 0)
                 break;
-            int next = run->flags_next;
-            if (next <= 1) {
+            if (run->flags_next == 0) {
                 options_mistake(run, "start", "no memory");
                 break;
             }
-            const char *culprit = argv[next - 1];
-            culprit_name(run, culprit);
+            int at = culprit_find(&argp, quiet, run->flags_next, argc, argv);
+            culprit_name(run, argv[at]);
             /* What follows it is most likely its value, perhaps a secret: no mistake of its own. */
             bool value_follows =
-                next < argc && argv[next][0] != '-' && strchr(culprit, '=') == NULL;
-            next += value_follows;
-            argc -= next - 1;
-            argv += next - 1;
+                at + 1 < argc && argv[at + 1][0] != '-' && strchr(argv[at], '=') == NULL;
+            at += value_follows;
+            argc -= at;
+            argv += at;
         }
     }
     free(table.flags);

@@ -287,6 +287,20 @@ static void every_mistake_is_named_with_its_place(void **state) {
     run_end(&r);
 }
 
+/* Of letters behind one dash getopt reads one at a time: the word before them is not the culprit.
+ */
+static void letters_are_no_options(void **state) {
+    struct run r;
+    run(&r, "-xyz|--log-json|-abc|value|--shards=2|-s|--any=1|-d", NULL);
+    assert_int_equal(r.outcome, OPTIONS_INVALID);
+    assert_says(r.err, "sluice-test: -xyz: no such option (names are words: --name)\n"
+                       "sluice-test: -abc: no such option (names are words: --name)\n"
+                       "sluice-test: -s: no such option (names are words: --name)\n"
+                       "sluice-test: -d: no such option (names are words: --name)\n"
+                       "sluice-test: 4 mistakes; --help lists every option\n");
+    run_end(&r);
+}
+
 static void files_that_are_no_options_are_refused(void **state) {
     static const char *const wrong[][2] = {
         {"- a\n- b\n", ":1:1: expected lines of the form name: value"},
@@ -430,6 +444,7 @@ int main(void) {
         cmocka_unit_test(the_nearest_wins),
         cmocka_unit_test(the_file_may_be_named_by_a_variable),
         cmocka_unit_test(every_mistake_is_named_with_its_place),
+        cmocka_unit_test(letters_are_no_options),
         cmocka_unit_test(files_that_are_no_options_are_refused),
         cmocka_unit_test(files_that_say_nothing_are_no_mistake),
         cmocka_unit_test(a_secret_is_never_a_flag_and_never_shown),
