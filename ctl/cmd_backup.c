@@ -3,6 +3,8 @@
 #include "ctl/out.h"
 #include "ctl/restore.h"
 
+/* The secrets are here to be refused: else --redis-password would stand for --redis-password-file,
+ * and what follows for a file's name. */
 #define STORE_ROWS                                                                                   \
     {"redis",                                                                                        \
      OPTION_REDIS,                                                                                   \
@@ -16,6 +18,8 @@
          0,                                                                                          \
          "a file that holds its password and nothing else (or SLUICE_REDIS_PASSWORD)",               \
          0},                                                                                         \
+        {"redis-password", OPTION_REDIS_PASSWORD, "TEXT", OPTION_HIDDEN, 0, 0},                      \
+        {"redis-sentinel-password", OPTION_REDIS_SENTINEL_PASSWORD, "TEXT", OPTION_HIDDEN, 0, 0},    \
         {"redis-ca", OPTION_REDIS_CA, "FILE", 0, "whose certificates to believe, for rediss://", 0}, \
         {"redis-cert", OPTION_REDIS_CERT, "FILE", 0, "the certificate to show to Redis", 0},         \
         {"redis-key", OPTION_REDIS_KEY, "FILE", 0, "the key of that certificate", 0},                \

@@ -164,6 +164,13 @@ static error_t cluster_set(int key, const char *argument, struct argp_state *sta
     }
 }
 
+static error_t secret_refuse(const char *option, const char *instead, struct argp_state *state) {
+    argp_error(state,
+               "%s: a secret is never an option, where every user of the machine can read it: %s",
+               option, instead);
+    return OPTION_REFUSED;
+}
+
 /* Options of what goes to the store itself. */
 static error_t store_set(int key, const char *argument, struct argp_state *state,
                          struct command_options *options) {
@@ -178,6 +185,13 @@ static error_t store_set(int key, const char *argument, struct argp_state *state
     case OPTION_REDIS_PASSWORD_FILE:
         store->password_file = argument;
         return 0;
+    case OPTION_REDIS_PASSWORD:
+        return secret_refuse("--redis-password",
+                             "set SLUICE_REDIS_PASSWORD, or name a file with --redis-password-file",
+                             state);
+    case OPTION_REDIS_SENTINEL_PASSWORD:
+        return secret_refuse("--redis-sentinel-password", "set SLUICE_REDIS_SENTINEL_PASSWORD",
+                             state);
     case OPTION_REDIS_CA:
         store->ca = argument;
         return 0;

@@ -31,7 +31,7 @@ bool store_fail(struct store *store, const char *format, ...) {
 }
 
 enum exit_code store_exit(const struct store *store) {
-    return store->lacked_memory ? EXIT_MEMORY : EXIT_UNREACHABLE;
+    return store->misused ? EXIT_USAGE : store->lacked_memory ? EXIT_MEMORY : EXIT_UNREACHABLE;
 }
 
 /* --- the link --------------------------------------------------------------------------------- */
@@ -53,28 +53,41 @@ static void on_down(void *ctx, struct redis_link *link, bool was_up, const char 
     uv_stop(&store->loop);
 }
 
+bool store_options_check(const struct store_options *options, struct redis_access *access,
+                         char why[STORE_WHY_BYTES]) {
+    char reason[STORE_WHY_BYTES / 2];
+    *access = (struct redis_access){.password = options->password,
+                                    .password_file = options->password_file,
+                                    .sentinel_password = options->sentinel_password,
+                                    .tls = {.ca = options->ca,
+                                            .cert = options->cert,
+                                            .key = options->key,
+                                            .server_name = options->server_name}};
+    if (options->prefix != NULL && !key_prefix_check(options->prefix, reason, sizeof reason)) {
+        snprintf(why, STORE_WHY_BYTES, "--key-prefix, SLUICE_KEY_PREFIX: %s", reason);
+        return false;
+    }
+    if (strstr(options->url, "+cluster://") != NULL) {
+        snprintf(why, STORE_WHY_BYTES,
+                 "--redis: backups of a Redis Cluster are not made yet: copy its masters' "
+                 "append-only files");
+        return false;
+    }
+    return redis_access_check(access, options->url, why, STORE_WHY_BYTES);
+}
+
 bool store_open(struct store *store, const struct store_options *options) {
     memset(store, 0, sizeof *store);
     store->prefix = options->prefix != NULL ? options->prefix : STORE_PREFIX_DEFAULT;
-    store->access = (struct redis_access){.password = options->password,
-                                          .password_file = options->password_file,
-                                          .sentinel_password = options->sentinel_password,
-                                          .tls = {.ca = options->ca,
-                                                  .cert = options->cert,
-                                                  .key = options->key,
-                                                  .server_name = options->server_name}};
+    char why[STORE_WHY_BYTES];
+    if (!store_options_check(options, &store->access, why)) {
+        store->misused = true;
+        return store_fail(store, "%s", why);
+    }
     if (uv_loop_init(&store->loop) != 0) {
         memory_end(sizeof store->loop);
     }
     store->has_loop = true;
-    char why[STORE_WHY_BYTES];
-    if (strstr(options->url, "+cluster://") != NULL) {
-        return store_fail(store, "--redis: backups of a Redis Cluster are not made yet: copy its "
-                                 "masters' append-only files");
-    }
-    if (!redis_access_check(&store->access, options->url, why, sizeof why)) {
-        return store_fail(store, "%s", why);
-    }
     struct redis_link_handler handler = {store, on_up, on_down};
     store->link = redis_link_open(&store->loop, &store->access, &handler);
     if (store->link == NULL) {

@@ -27,11 +27,17 @@ struct store {
     struct redis_link *link; /* NULL: none */
     char place[REDIS_PLACE_TEXT_BYTES];
     bool failed, lacked_memory;
+    bool misused;              /* failed: by what the options say */
     char why[STORE_WHY_BYTES]; /* failed: the first reason */
 };
 
 /* Called with an answer that is no error. Borrowed for the call. */
 typedef void (*store_answer_fn)(void *ctx, redisReply *reply);
+
+/* How to get in, as the options and the environment say; borrowed from them. False, with which one
+ * is wrong in `why`. It may read a file, as redis_access_check. */
+bool store_options_check(const struct store_options *options, struct redis_access *access,
+                         char why[STORE_WHY_BYTES]);
 
 /* Connects and logs in, as the options say. False with store->why; store_close in either case. */
 bool store_open(struct store *store, const struct store_options *options);
@@ -49,7 +55,7 @@ bool store_send_words(struct store *store, store_answer_fn answer, void *ctx, ..
 /* Runs until at most `most` commands are under way; false if anything failed. */
 bool store_wait(struct store *store, size_t most);
 
-/* Of work that failed: EXIT_MEMORY, or EXIT_UNREACHABLE. */
+/* Of work that failed: EXIT_USAGE, EXIT_MEMORY, or EXIT_UNREACHABLE. */
 enum exit_code store_exit(const struct store *store);
 
 /* Ends the work with a reason, unless it has failed already. Always false. */
