@@ -57,6 +57,11 @@ def chosen(texts):
     return [bytes([which]) + data.encode() for which, data in texts]
 
 
+def words_raw(lead, words):
+    """Each word as it is: behind `lead` and the number of its bytes."""
+    return b"".join(bytes(lead) + bytes([len(word)]) + word.encode() for word in words)
+
+
 def frames(*sizes):
     data = b""
     for size in sizes:
@@ -94,6 +99,19 @@ VALUES = [(0, "8"), (0, "65"), (1, "64MiB"), (1, "4096"), (1, "1TB"), (2, "100ms
 COMMAND_LINES = [["--shards", "2", "--policy=allow"], ["--no-drain-on-stop", "--ack", "replicas:2"],
                  ["--redis-password", "x"], ["--snap", "1s", "--shard-memory=64MiB", "--node-id", ""],
                  ["--shrads=3", "x", "--", "-n", "--drain-on-stop=maybe"], ["--help"], ["--version"]]
+CTL_LINES = [["take", "a", "5", "--rate", "10", "--burst=20"], ["--json", "slot", "move", "0-63", "n2/1"],
+             ["backup", "--slots", "0-9,12", "--redis", "rediss://h", "f"], ["take", "-h"], ["take"],
+             ["plans"], ["rebalance", "--by=load", "--batch", "65"], ["take", "--hex", "00ff"],
+             ["key", "assign", "a", "--none"], ["events", "--count", "x"], ["--version"], ["tkae"]]
+# The program's number, of a node's a zero (its id is not given), and words for it.
+PROGRAM_LINES = [([0, 0], ["--node-id", "n1", "--shards=4", "--redis", "rediss://h"]),
+                 ([0, 0], ["--shrads=1"]), ([0, 0], ["--lease-ttl", "1ms", "--help"]),
+                 ([1], ["--nodes", "tcp://a:1,tcp://b:2"]), ([1], ["--loops=65", "-xyz"]),
+                 ([1], ["--redis=redis+cluster://h:1"])]
+BENCH_LINES = [([0], ["--zipf", "nan"]), ([0], ["--keys-spread=zipf", "--connections=9"]),
+               ([1], ["--records=a,b", "--limit-rate", "5"]),
+               ([2], ["--ways=redis,sluice-strict"]), ([2], ["--no-sustained", "--rate=99"]),
+               ([3], ["--listen", "tcp://127.0.0.1:0"])]
 ADDRESSES = [(0, "tcp://127.0.0.1:7500"), (0, "tcp://[::1]:0"), (0, "tcp://*:65535"),
              (0, "tcp://a.example:65536"), (0, "tcp://[::ffff:127.0.0.1]:1"), (0, "ipc:///tmp/x"),
              (1, "redis://127.0.0.1:6379"), (1, "redis://me@h/2"), (1, "unix:///run/redis.sock"),
@@ -148,6 +166,12 @@ def main():
     write("options_yaml", text(CONFIGS))
     write("address", chosen(ADDRESSES))
     write("command_line", ["\0".join(words).encode() for words in COMMAND_LINES])
+    # Behind the last of 27 commands: no words but these. Others begin with words of each command.
+    write("ctl_command_line", [b"\x1b\0" + words_raw([7], line) for line in CTL_LINES] +
+          [bytes([which, 0]) + data for which, data in zip(range(0, 27, 3), events(9))])
+    for target, lines in (("program_options", PROGRAM_LINES), ("bench_options", BENCH_LINES)):
+        write(target, [bytes(start) + words_raw([7, 5], line) for start, line in lines] +
+              [bytes([which]) + data for which, data in enumerate(events(6))])
     write("ctl_answer", messages("replies")[::4] + maps[:2] + messages("plan_set")[:2])
     write("redis_slots", chosen([(0, error) for error in CLUSTER_ERRORS] +
                                 [(1, table) for table in CLUSTER_TABLES]))
