@@ -40,9 +40,13 @@ else()
                    "(deploy/install-deps.sh builds one that has)")
 endif()
 
-# msgpack-c: one header set, under three pkg-config names (only its header-only packer and, in
-# tests and benchmarks, its unpacker are used).
-pkg_search_module(MSGPACK REQUIRED IMPORTED_TARGET msgpack-c msgpackc msgpack)
+# msgpack-c: only its header-only packer and, in tests and benchmarks, its unpacker are used. Its
+# pkg-config file has three names, and Debian 13's names a folder that is not there.
+find_path(MSGPACK_INCLUDE_DIR msgpack/pack.h REQUIRED)
+find_library(MSGPACK_LIBRARY NAMES msgpack-c msgpackc REQUIRED)
+add_library(sluice_msgpack INTERFACE)
+target_include_directories(sluice_msgpack SYSTEM INTERFACE "${MSGPACK_INCLUDE_DIR}")
+target_link_libraries(sluice_msgpack INTERFACE "${MSGPACK_LIBRARY}")
 
 # nng ships a CMake package, no pkg-config file.
 find_path(NNG_INCLUDE_DIR nng/nng.h REQUIRED)

@@ -14,9 +14,12 @@
 #define KEY_VERSION 301
 #define KEY_CONFIG 302
 
+/* Bytes of a flag without its dashes: a name, perhaps after "no-", and room to spare. */
+#define FLAG_BYTES_MAX (OPTION_NAME_BYTES_MAX + 16)
+
 struct flag_table {
     struct argp_option *flags;
-    char (*names)[OPTION_NAME_BYTES_MAX + 8];
+    char (*names)[FLAG_BYTES_MAX];
     size_t count;
 };
 

@@ -20,7 +20,7 @@ function(sluice_fuzz name)
     endif()
 endfunction()
 
-sluice_fuzz(reader LINK sluice_proto PkgConfig::MSGPACK)
+sluice_fuzz(reader LINK sluice_proto sluice_msgpack)
 foreach(name request reply record map plan_set cluster_view)
     sluice_fuzz(${name} LINK sluice_proto)
 endforeach()

@@ -6,7 +6,7 @@ foreach(name vectors vectors_request)
 endforeach()
 foreach(name proto_reader proto_request)
     sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c
-        LINK sluice_proto PkgConfig::MSGPACK)
+        LINK sluice_proto sluice_msgpack)
 endforeach()
 foreach(name proto_map proto_plan proto_policies proto_record proto_damage)
     sluice_test(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_${name}.c LINK sluice_proto)
