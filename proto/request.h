@@ -19,6 +19,7 @@
 enum method_kind {
     METHOD_KIND_TAKE,    /* decided by a shard; at every data endpoint */
     METHOD_KIND_READ,    /* read-only; at every endpoint */
+    METHOD_KIND_NODE,    /* asked of one node from anywhere; at its control endpoint only */
     METHOD_KIND_CONTROL, /* the operator's; at a node's control endpoint only */
 };
 
@@ -37,7 +38,7 @@ enum method_kind {
     X(KEY_RESET, "key.reset", CONTROL)                                                             \
     X(KEY_ASSIGN, "key.assign", CONTROL)                                                           \
     X(NODE_STATUS, "node.status", CONTROL)                                                         \
-    X(CLUSTER_REFRESH, "cluster.refresh", READ)                                                    \
+    X(CLUSTER_REFRESH, "cluster.refresh", NODE)                                                    \
     X(CLUSTER_EVENTS, "cluster.events", CONTROL)                                                   \
     X(SLOTS_MOVE, "slots.move", CONTROL)                                                           \
     X(SLOTS_LIST, "slots.list", CONTROL)                                                           \

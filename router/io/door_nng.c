@@ -143,6 +143,11 @@ static void on_request(void *ctx, struct endpoint *endpoint, const struct endpoi
     case METHOD_KIND_READ:
         on_read(at, caller, &request);
         break;
+    case METHOD_KIND_NODE:
+        fault_set(&fault, CODE_UNKNOWN_METHOD, "%s is answered at a node's control endpoint",
+                  method_text(request.method));
+        refuse(at, caller, &request, &fault);
+        break;
     case METHOD_KIND_CONTROL:
         fault_set(&fault, CODE_FORBIDDEN,
                   "%s: operator's methods are answered by a node's control endpoint",

@@ -371,6 +371,11 @@ static void on_request(void *ctx, struct endpoint *endpoint, const struct endpoi
         return;
     }
     switch (method_kind(request.method)) {
+    case METHOD_KIND_NODE:
+        fault_set(&fault, CODE_UNKNOWN_METHOD, "%s is answered at a node's control endpoint",
+                  method_text(request.method));
+        error_send(loop, caller, true, request.msgid, &fault, NULL);
+        return;
     case METHOD_KIND_CONTROL:
         fault_set(&fault, CODE_FORBIDDEN,
                   "%s is the operator's: it is answered at a node's control endpoint",

@@ -103,6 +103,46 @@ WRONG_BATCHES = [
     ("4,097 takes", [["k", 1, LIMIT]] * 4097, LARGE, "4097"),
 ]
 
+# A value of each type that msgpack has.
+OF_EACH_TYPE = {"nil": None, "bool": True, "int": 1, "negative": -1, "float": 1.0, "str": "x",
+                "bin": b"x", "array": [1], "map": {"x": 1}, "ext": msgpack.ExtType(5, b"x")}
+
+TEXT = ("str", "bin")
+
+
+def _takes(place, right, *params):
+    """A row for each method that has such params; ... is where the value goes."""
+    def filled(part, value):
+        if isinstance(part, dict):
+            return {name: filled(member, value) for name, member in part.items()}
+        return value if part is ... else part
+
+    def message(method, value):
+        take = [filled(part, value) for part in params]
+        return [0, 9, method, [["k", 1, LIMIT], take] if method == "take_many" else take]
+
+    methods = ["take", "peek", "refund"] + ["take_many"] * (len(params) < 4)
+    return [("%s of %s" % (place, method), right, functools.partial(message, method))
+            for method in methods]
+
+
+# place, types that are right there (or wrong in another way), message with a value in that place
+EACH_PLACE = [
+    ("type", (), lambda value: [value, 9, "take", ["k"]]),
+    ("msgid", ("int",), lambda value: [0, value, "take", ["k"]]),
+    ("method", TEXT, lambda value: [0, 9, value, ["k"]]),
+    ("params", ("array",), lambda value: [0, 9, "take", value]),
+    ("a take of take_many", ("array",), lambda value: [0, 9, "take_many", [["k", 1, LIMIT], value]]),
+    *_takes("key", TEXT, ...),
+    *_takes("cost", ("int",), "k", ...),
+    *_takes("plan", TEXT + ("nil",), "k", 1, ...),
+    *_takes("rate", ("int",), "k", 1, {"rate": ...}),
+    *_takes("period_ms", ("int",), "k", 1, {"rate": 1, "period_ms": ...}),
+    *_takes("burst", ("int",), "k", 1, {"rate": 1, "burst": ...}),
+    *_takes("options", ("map",), "k", 1, LIMIT, ...),
+    *_takes("deadline_ms", ("int",), "k", 1, LIMIT, {"deadline_ms": ...}),
+]
+
 # Bytes that are no message at all.
 WRONG_BYTES = [
     ("nothing", b""), ("the reserved byte", b"\xc1"), ("text", b"GET / HTTP/1.1\r\n\r\n"),
@@ -164,6 +204,17 @@ class BadInputTest(ClusterTest):
                             b"\xa4rate\x01\xa4rate\x02")
                 self.assertEqual(self.expect(connection, method + ": " + name, body, code,
                                              speaks_of), 77, name)
+
+    @at_each_door
+    def test_a_wrong_type_in_each_place(self, connection):
+        count = 0
+        for place, right, message in EACH_PLACE:
+            for kind, value in OF_EACH_TYPE.items():
+                if kind not in right:
+                    self.expect(connection, "%s for the %s" % (kind, place),
+                                msgpack.packb(message(value)), BAD, "")
+                    count += 1
+        say("%d values of a wrong type, each refused by name" % count)
 
     @at_each_door
     def test_wrong_batches(self, connection):
@@ -260,6 +311,13 @@ class BadInputTest(ClusterTest):
             with self.assertRaises(RpcError) as caught:
                 connection.call(method, *params)
             self.assertEqual(caught.exception.code, "FORBIDDEN", method)
+
+    @at_each_door
+    def test_what_only_a_control_endpoint_answers(self, connection):
+        for params in ([], [1]):
+            with self.assertRaises(RpcError) as caught:
+                connection.call("cluster.refresh", *params)
+            self.assertEqual(caught.exception.code, "UNKNOWN_METHOD", params)
 
     def test_takes_at_the_control_endpoint(self):
         with self.cluster.control() as control:

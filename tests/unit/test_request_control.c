@@ -166,7 +166,7 @@ static void test_record_of_a_rebalance_is_bounded(void **state) {
 
 /* Who may call what: an operator's method is not one that a data endpoint answers. */
 static void test_kinds(void **state) {
-    assert_int_equal(method_kind(METHOD_CLUSTER_REFRESH), METHOD_KIND_READ);
+    assert_int_equal(method_kind(METHOD_CLUSTER_REFRESH), METHOD_KIND_NODE);
     for (enum method m = METHOD_CLUSTER_EVENTS; m < METHOD_COUNT; m++) {
         assert_int_equal(method_kind(m), METHOD_KIND_CONTROL);
     }
