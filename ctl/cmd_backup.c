@@ -71,7 +71,7 @@ const struct command backup_commands[] = {
      "docs/backup.md tells what a backup is worth, and how to read one without Sluice.\n\n"
      "Examples:\n"
      "  sluicectl backup /var/backups/sluice.backup\n"
-     "  sluicectl backup --redis rediss://sluice@db:6380 --redis-password-file pw FILE\n"
+     "  sluicectl backup --redis rediss://db:6380 --redis-ca ca.pem FILE\n"
      "  sluicectl backup - | zstd > sluice.backup.zst\n"
      "  sluicectl backup --verify /var/backups/sluice.backup",
      backup_run},

@@ -172,6 +172,10 @@ const struct command cluster_commands[] = {
      "  sluicectl status --control tcp://127.0.0.1:7400",
      status_run},
     {NULL, "nodes", "the nodes and their leases", NULL, 0, 0, NULL,
-     "Lists the nodes: alive or not, their slots, and the versions they have.", nodes_run},
+     "Lists the nodes: alive or not, their slots, and the versions they have.\v"
+     "Examples:\n"
+     "  sluicectl nodes\n"
+     "  sluicectl --json nodes",
+     nodes_run},
     {0},
 };

@@ -119,6 +119,9 @@ const struct command node_commands[] = {
      "  sluicectl node status --control tcp://127.0.0.1:7590",
      status_run},
     {NULL, "version", "the version of this program", NULL, 0, 0, NULL,
-     "Prints the version of sluicectl.", version_run},
+     "Prints the version of sluicectl.\v"
+     "Example:\n"
+     "  sluicectl version",
+     version_run},
     {0},
 };

@@ -52,7 +52,8 @@ static json_t *mistakes_json(const char *path, const struct plans_mistakes *mist
         json_array_append_new(list, json_pack("{s:i, s:i, s:s}", "line", mistake->line, "column",
                                               mistake->column, "text", mistake->text));
     }
-    return json_pack("{s:s, s:b, s:o}", "file", path, "valid", 0, "mistakes", list);
+    return json_pack("{s:o, s:b, s:o}", "file", json_of_text(bytes_of_text(path)), "valid", 0,
+                     "mistakes", list);
 }
 
 static enum exit_code file_read(const struct invocation *invocation, struct workspace *workspace) {
@@ -75,8 +76,9 @@ static enum exit_code validate_run(const struct invocation *invocation) {
     enum exit_code code = file_read(invocation, workspace);
     const struct plan_set *set = &workspace->wanted;
     if (code == EXIT_DONE && invocation->settings.json) {
-        out_json(json_pack("{s:s, s:b, s:i}", "file", invocation->arguments[0], "valid", 1, "plans",
-                           (int)set->plan_count));
+        out_json(json_pack("{s:o, s:b, s:i}", "file",
+                           json_of_text(bytes_of_text(invocation->arguments[0])), "valid", 1,
+                           "plans", (int)set->plan_count));
     } else if (code == EXIT_DONE) {
         printf("%svalid%s  %u plans, default %s\n", color_on(&invocation->settings, COLOR_GREEN),
                color_off(&invocation->settings), set->plan_count,

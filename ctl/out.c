@@ -65,7 +65,7 @@ void out_json(json_t *document) {
         puts("null");
         return;
     }
-    json_dumpf(document, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    json_dumpf(document, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY);
     putchar('\n');
     json_decref(document);
 }

@@ -539,8 +539,9 @@ class Cluster:
 
 
 def ctl(*words, stdin=None, within_s=30 * SLOW):
-    done = subprocess.run([program("sluicectl")] + [str(word) for word in words], input=stdin,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    words = [word if isinstance(word, bytes) else str(word) for word in words]
+    done = subprocess.run([program("sluicectl")] + words, input=stdin, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, errors="backslashreplace",
                           timeout=within_s)
     return done.returncode, done.stdout, done.stderr
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 
 import msgpack
@@ -102,6 +104,67 @@ class CtlTest(ClusterTest):
         status, out, err = self.cluster.ctl("--help")
         self.assertEqual(status, 0)
         self.assertIn("take", out)
+
+    def commands(self):
+        """As `sluicectl --help` lists them."""
+        listed = self.cluster.ctl("--help")[1].split("\nCommands", 1)[1].split("\n\n")[0]
+        return re.findall(r"^  (\w+(?: \w+)?)  ", listed, re.MULTILINE)
+
+    def test_help_of_every_command(self):
+        """Each shows examples, and the examples are command lines that it takes."""
+        commands = self.commands()
+        for command in commands:
+            status, out, err = ctl(*command.split(), "--help")
+            self.assertEqual(status, 0, err)
+            self.assertIn("Usage: sluicectl " + command, out)
+            self.assertIn("\nExample", out, command)
+            examples = re.findall(r"^  sluicectl (.*)$", out, re.MULTILINE)
+            self.assertTrue(examples, out)
+            for example in examples:
+                words = shlex.split(re.split("[|>&]", example)[0])
+                words.insert(words.index("--") if "--" in words else len(words), "--help")
+                status, out, err = ctl(*words)
+                self.assertEqual((status, err), (0, ""), example)
+                self.assertIn(command.split()[0], example)
+        self.assertGreater(len(commands), 20)
+
+    def test_every_command_prints_one_document(self):
+        """With --json, whatever comes of it; and each exit status is as docs/sluicectl.md says."""
+        plans = os.path.join(os.path.dirname(__file__), "../../deploy/plans/example.yaml")
+        backup = os.path.join(self.cluster.directory, "all.backup")
+        store = ["--redis", self.cluster.redis.url]
+        done = [
+            ["take", "doc"], ["peek", "doc"], ["refund", "doc"], ["status"], ["nodes"], ["map"],
+            ["map", "doc"], ["plans", "validate", plans], ["plans", "apply", plans, "--dry-run"],
+            ["plans", "show"], ["plans", "show", "slow"], ["key", "show", "doc"],
+            ["key", "reset", "doc"], ["key", "assign", "doc", "fast"],
+            ["key", "assign", "doc", "--none"], ["node", "status"], ["node", "weight", "n1", 100],
+            ["node", "resume", "n2"], ["node", "drain", "n2", "--dry-run"], ["rebalance", "status"],
+            ["rebalance", "--dry-run"], ["slot", "show", 5],
+            ["slot", "move", 5, "n2", "--dry-run"], ["events", "--count", 1], ["version"],
+            ["backup", backup] + store, ["backup", "--verify", backup],
+            ["restore", backup, "--dry-run"] + store]
+        refused = [
+            (1, ["take", "doc", 1001]), (1, ["peek", "doc", 1001]), (4, ["init"]),
+            (4, ["take", "doc", "--plan", "gone"]), (4, ["plans", "show", "gone"]),
+            (4, ["key", "assign", "doc", "gone"]), (4, ["node", "remove", "n1"]),
+            (4, ["node", "weight", "n9", 1]), (4, ["rebalance", "cancel"]),
+            (4, ["slot", "move", 5, "n9"]), (5, ["plans", "validate", backup + ".gone"]),
+            (5, ["plans", "validate", b"\xff.gone"]), (5, ["backup", "--verify", plans]),
+            (3, ["--router", "tcp://127.0.0.1:1", "take", "doc", "--deadline-ms", 50]),
+            (3, ["--control", "tcp://127.0.0.1:1", "status"]),
+            (3, ["backup", backup, "--redis", "redis://127.0.0.1:1"])]
+        for expected, words in [(0, words) for words in done] + refused:
+            status, out, err = self.cluster.ctl("--json", *words)
+            self.assertEqual(status, expected, "%s: %s%s" % (words, out, err))
+            document = json.loads(out)
+            failed = any(name in (document or ()) for name in ("error", "mistakes"))
+            self.assertEqual(failed, status >= 3, "%s: %s" % (words, out))
+        # Nothing is left out, and nobody is told of success by an empty page.
+        asked = {" ".join(map(str, words[:2])) for words in done + [words for _, words in refused]}
+        asked |= {words.split()[0] for words in asked}
+        self.assertEqual(sorted(set(self.commands()) - asked), [])
+        self.assertEqual(self.cluster.ctl("--json", "take", "doc", "--colour")[0], 2)
 
     def test_the_example_plans_apply(self):
         path = os.path.join(os.path.dirname(__file__), "../../deploy/plans/example.yaml")
