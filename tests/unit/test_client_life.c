@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "client/client.h"
 #include "client_fixture.h"
 
 /* Milliseconds beyond deadline and margin that a machine which others share may add, whatever the
@@ -254,6 +255,17 @@ static void test_sixty_four_threads(void **state) {
                   atomic_load(&fixture->fake.largest));
 }
 
+/* Calls may be under way when a client is closed, but not on their way in. */
+static void await_calls(struct sluice_client *client, uint32_t wanted) {
+    int64_t end_ms = now_ms() + 10000;
+    for (uint32_t count = 0; count != wanted; usleep(1000)) {
+        assert_true(now_ms() < end_ms);
+        pthread_mutex_lock(&client->mutex);
+        count = client->call_count;
+        pthread_mutex_unlock(&client->mutex);
+    }
+}
+
 static void test_close_wakes_blocked_threads(void **state) {
     struct fixture *fixture = *state;
     struct caller callers[48];
@@ -261,7 +273,7 @@ static void test_close_wakes_blocked_threads(void **state) {
     atomic_store(&fixture->fake.mode, FAKE_SILENT);
     callers_start(callers, 48, fixture, 1, 20000);
     await(&fixture->fake.requests, 32); /* one a lane; the others wait for a lane */
-    usleep(20000);                      /* until all have asked */
+    await_calls(fixture->client, 48);
     sluice_close(fixture->client);
     fixture->client = NULL;
     for (int i = 0; i < 48; i++) {

@@ -132,8 +132,9 @@ SLUICE_API SLUICE_MUST_USE enum sluice_error sluice_open(struct sluice_client **
                                                          const struct sluice_options *options);
 
 /* Ends every call that has not ended with SLUICE_CLOSED (a take that was already sent may have been
- * spent), waits until all callbacks have returned, and frees the client. Calls that block in other
- * threads return; none may be begun any more. Not from a callback. NULL is fine. */
+ * spent), waits until all callbacks have returned, and frees the client. Calls that wait in other
+ * threads return; no thread may begin one any more, or be about to. Not from a callback. NULL is
+ * fine. */
 SLUICE_API void sluice_close(struct sluice_client *client);
 
 /* --- blocking: not from a callback ---------------------------------------------------------- */
