@@ -1,7 +1,8 @@
 /*
  * An edge service: asks Sluice before it serves, without ever blocking its event loop.
  *
- *     edge_service [PORT] [ROUTER]              127.0.0.1:8088, tcp://127.0.0.1:7400
+ *     cc edge_service.c $(pkg-config --cflags --libs sluice libuv) -o edge_service
+ *     ./edge_service [PORT] [ROUTER]            127.0.0.1:8088, tcp://127.0.0.1:7400
  *     curl -i -H 'x-api-key: alice' 'http://127.0.0.1:8088/?cost=2&plan=premium'
  *
  * 200 with RateLimit headers: granted. 429 with Retry-After: refused. 400: no x-api-key, or a
@@ -11,6 +12,9 @@
  * client holds one buffer and no more. libsluice calls back on a thread of its own; results cross
  * over to the loop through a list under a mutex and uv_async_send.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* memmem */
+#endif
 #include <inttypes.h>
 #include <pthread.h>
 #include <sluice/client.h>

@@ -5,16 +5,31 @@ Uses built programs (--bin), so that nothing is installed or built here.
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import textwrap
 import unittest
 
-from harness import BIN, REPO, end_all, endings, new_directory, program, say, wait_for
+from harness import (BIN, REPO, end_all, endings, free_ports, new_directory, program, say,
+                     wait_for)
 from sp_client import connect_when_up
 
 SCRIPT = os.path.join(REPO, "deploy/quickstart.sh")
 BUILD = os.path.dirname(BIN)
+
+# Asks once the service listens, and ends it.
+EDGE_SERVICE = """
+./edge_service {port} tcp://{router} & service=$!
+for tries in $(seq 100); do
+    if exec 5<>/dev/tcp/127.0.0.1/{port}; then break; fi 2>/dev/null
+    sleep 0.1
+done
+printf 'GET /?cost=2&plan=premium HTTP/1.1\\r\\nx-api-key: edge\\r\\nConnection: close\\r\\n\\r\\n' >&5
+cat <&5
+kill $service
+wait $service
+"""
 
 
 class QuickstartTest(unittest.TestCase):
@@ -124,6 +139,27 @@ class QuickstartTest(unittest.TestCase):
                 out = self.run_example(work, install + text)
                 self.assertRegex(out, "(?i)granted|true", name)
         say("C, sluicectl, nngcat and Python as printed in README.md")
+        for name in ("first_take", "edge_service"):
+            with self.subTest(name):
+                self.build_example(work, install, name)
+        out = self.run_example(work, install + "./first_take example tcp://%s" % router)
+        self.assertIn("granted", out)
+        port = free_ports()
+        # To be told that it cannot: a router's port is no place to listen at.
+        out = self.run_example(work, install + "./edge_service %s tcp://%s 2>&1 || true" %
+                               (router.split(":")[1], router))
+        self.assertIn("address already in use", out)
+        out = self.run_example(work, install + EDGE_SERVICE.format(port=port, router=router))
+        self.assertIn("HTTP/1.1 200 OK", out)
+
+    def build_example(self, work, install, name):
+        """By the line in its own first comment, with what was installed and nothing of the tree."""
+        source = os.path.join(REPO, "client/examples", name + ".c")
+        with open(source) as file:
+            line, = re.findall(r"^ \*     (cc .* -o %s)\b" % name, file.read(), re.MULTILINE)
+        shutil.copy(source, work)
+        out = self.run_example(work, install + line.replace("cc ", "cc -Wall -Werror ", 1))
+        self.assertNotIn("warning", out)
 
     def run_example(self, work, script):
         """A console block as a shell runs it; here-documents in it write the sources."""
