@@ -42,7 +42,7 @@ class PolicyTest(ClusterTest):
             for answer in answers[len(lost):]:
                 self.assertEqual((answer.allowed, answer.degraded, answer.remaining),
                                  (True, False, 999))
-            # No plan speaks for these: nobody may decide to allow them.
+            # The default plan speaks for a limit that is brought along, and denies.
             take = connection.take(lost[1], 1, INLINE)
             self.assertEqual((take.allowed, take.degraded), (False, True))
             with self.assertRaises(RpcError) as caught:
