@@ -105,8 +105,7 @@ enum sluice_error client_submit(struct sluice_client *client, struct call_list c
         }
         client_send(client);
         if (!client->sweeping) {
-            client->sweeping = true;
-            nng_sleep_aio(SWEEP_EVERY_MS, client->sweeper);
+            client_sweep_again(client, true);
         }
     }
     client_unlock(client);
@@ -128,7 +127,17 @@ void client_lane_ended(struct sluice_client *client, struct lane *lane) {
     client_lock(client);
     lane->state = LANE_IDLE;
     client_send(client);
+    pthread_cond_signal(&client->ended);
     client_unlock(client);
+}
+
+void client_sweep_again(struct sluice_client *client, bool again) {
+    client->sweeping = again;
+    if (again) {
+        nng_sleep_aio(SWEEP_EVERY_MS, client->sweeper);
+    } else {
+        pthread_cond_signal(&client->ended);
+    }
 }
 
 /* --- opening --------------------------------------------------------------------------------- */
@@ -200,6 +209,7 @@ enum sluice_error sluice_open(struct sluice_client **out, const char *routers,
         return routers == NULL ? SLUICE_INVALID : SLUICE_NO_MEMORY;
     }
     pthread_mutex_init(&client->mutex, NULL);
+    pthread_cond_init(&client->ended, NULL);
     client->calls_max =
         options != NULL && options->calls_max > 0 ? options->calls_max : SLUICE_CALLS_MAX_DEFAULT;
     enum sluice_error error = socket_open(client);
@@ -229,6 +239,35 @@ static void queue_close(struct call_list queue) {
     }
 }
 
+static bool lanes_idle(const struct lane *lanes, uint32_t lane_count) {
+    uint32_t idle = 0;
+    while (idle < lane_count && lanes[idle].state == LANE_IDLE) {
+        idle++;
+    }
+    return idle == lane_count;
+}
+
+/* Ends what nng has under way, and waits until the callbacks have told of it. nng_aio_stop promises
+ * as much, but that of nng 1.10 does not wait for one whose time is just over. Nothing is begun any
+ * more: all that begins anything looks at `closing` under the mutex. */
+static void lanes_end(struct sluice_client *client) {
+    if (client->sweeper != NULL) {
+        nng_aio_cancel(client->sweeper);
+    }
+    for (uint32_t i = 0; i < BATCH_LANES; i++) {
+        lane_cancel(&client->batch_lanes[i]);
+    }
+    for (uint32_t i = 0; i < SINGLE_LANES; i++) {
+        lane_cancel(&client->single_lanes[i]);
+    }
+    client_lock(client);
+    while (client->sweeping || !lanes_idle(client->batch_lanes, BATCH_LANES) ||
+           !lanes_idle(client->single_lanes, SINGLE_LANES)) {
+        pthread_cond_wait(&client->ended, &client->mutex);
+    }
+    client_unlock(client);
+}
+
 void sluice_close(struct sluice_client *client) {
     if (client == NULL) {
         return;
@@ -240,10 +279,10 @@ void sluice_close(struct sluice_client *client) {
     client_unlock(client);
     queue_close(batchable);
     queue_close(single);
+    lanes_end(client);
     /* The socket goes last: nng 1.5 may be about to end a request whose time is over, and would
      * reach for a context that closing the socket has freed. Freeing an aio waits for that. */
     if (client->sweeper != NULL) {
-        nng_aio_stop(client->sweeper);
         nng_aio_free(client->sweeper);
     }
     for (uint32_t i = 0; i < BATCH_LANES; i++) {
@@ -255,6 +294,7 @@ void sluice_close(struct sluice_client *client) {
     if (client->socket_open) {
         nng_close(client->socket);
     }
+    pthread_cond_destroy(&client->ended);
     pthread_mutex_destroy(&client->mutex);
     free(client);
 }

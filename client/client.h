@@ -23,6 +23,7 @@ struct call_list {
 
 struct sluice_client {
     pthread_mutex_t mutex;
+    pthread_cond_t ended; /* of a client that is being closed: something of nng's has ended */
     nng_socket socket;
     nng_aio *sweeper;
     bool socket_open;
@@ -60,5 +61,7 @@ struct call *call_list_pop(struct call_list *list);
 
 /* The sweeper's callback (sweep.c); re-arms itself while there are calls. */
 void client_sweep(void *client);
+/* With the mutex held: the sweeper rests from now on, or is armed again. */
+void client_sweep_again(struct sluice_client *client, bool again);
 
 #endif

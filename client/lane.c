@@ -112,14 +112,19 @@ static void timeout_set(struct lane *lane) {
     nng_aio_set_timeout(lane->aio, left < 1 ? 1 : (nng_duration)left);
 }
 
-/* The request is on its way: waits for the answer. */
-static void lane_wait(struct lane *lane) {
+/* The request is on its way: waits for the answer. False: the client is being closed. Under the
+ * mutex, so that whoever closes ends either this wait or none. */
+static bool lane_wait(struct lane *lane) {
     client_lock(lane->client);
-    lane->state = LANE_WAITING;
+    bool waits = !lane->client->closing;
     lane->was_sent = true;
+    if (waits) {
+        lane->state = LANE_WAITING;
+        timeout_set(lane);
+        nng_ctx_recv(lane->context, lane->aio);
+    }
     client_unlock(lane->client);
-    timeout_set(lane);
-    nng_ctx_recv(lane->context, lane->aio);
+    return waits;
 }
 
 /* nng's callback, on nng's thread: the send or the receive has ended. */
@@ -128,9 +133,12 @@ static void lane_aio_ended(void *argument) {
     int error = nng_aio_result(lane->aio);
     bool sending = !lane->was_sent;
     if (error == 0 && sending) {
-        lane_wait(lane);
-        return;
+        if (lane_wait(lane)) {
+            return;
+        }
+        error = NNG_ECLOSED;
     }
+    /* A request that was sent is nng's; one that was not comes back. */
     nng_msg *message = error == 0 || sending ? nng_aio_get_msg(lane->aio) : NULL;
     nng_aio_set_msg(lane->aio, NULL);
     bool closing = client_lane_ending(lane->client, lane);
@@ -207,13 +215,15 @@ enum sluice_error lane_init(struct lane *lane, struct sluice_client *client, nng
                : SLUICE_NO_MEMORY;
 }
 
-void lane_fini(struct lane *lane) {
+void lane_cancel(struct lane *lane) {
     if (lane->aio != NULL) {
-        nng_aio_stop(lane->aio); /* its callback, if any, has returned after this */
-        if (lane->state != LANE_IDLE) {
-            /* It was about to wait for the answer: a stopped aio does not, and tells nobody. */
-            calls_fail(lane, SLUICE_CLOSED, NULL);
-        }
+        nng_aio_cancel(lane->aio);
+    }
+}
+
+void lane_fini(struct lane *lane) {
+    assert(lane->state == LANE_IDLE);
+    if (lane->aio != NULL) {
         nng_aio_free(lane->aio);
     }
     free(lane->calls);

@@ -38,8 +38,9 @@ struct lane {
 /* SLUICE_OK, NO_MEMORY. */
 enum sluice_error lane_init(struct lane *lane, struct sluice_client *client, nng_socket socket,
                             bool is_batch);
-/* Ends what is under way (CLOSED), before the socket is closed. The client is closing: nothing is
- * sent any more. */
+/* Has nng end what is under way; the lane's callback still comes. Without the client's mutex. */
+void lane_cancel(struct lane *lane);
+/* Of a lane that is IDLE, before the socket is closed; waits until its callback has returned. */
 void lane_fini(struct lane *lane);
 
 /* Sends the lane's calls as one request. False: no memory, and nothing has changed. With the

@@ -40,8 +40,11 @@ static uint32_t calls_expire(struct call_list *calls, enum sluice_error error,
 
 void client_sweep(void *argument) {
     struct sluice_client *client = argument;
-    if (nng_aio_result(client->sweeper) != 0) {
-        return; /* stopped by close */
+    if (nng_aio_result(client->sweeper) != 0) { /* cancelled by close */
+        client_lock(client);
+        client_sweep_again(client, false);
+        client_unlock(client);
+        return;
     }
     struct call_list queued = {0}, unsent = {0}, sent = {0};
     int64_t now_ms = client_now_ms();
@@ -64,9 +67,6 @@ void client_sweep(void *argument) {
     calls_expire(&queued, connected ? SLUICE_TIMEOUT : SLUICE_UNREACHABLE,
                  "waited behind other requests until its deadline; nothing was sent");
     client_lock(client);
-    client->sweeping = client->call_count > 0 && !client->closing;
-    if (client->sweeping) {
-        nng_sleep_aio(SWEEP_EVERY_MS, client->sweeper);
-    }
+    client_sweep_again(client, client->call_count > 0 && !client->closing);
     client_unlock(client);
 }

@@ -42,9 +42,10 @@ struct nng_slot {
     enum slot_state state;
     uint32_t generation;
     bool local, in_turn;
-    nng_pipe pipe;    /* the asker's */
-    nng_msg *request; /* until the end of the turn in which it came */
-    nng_msg *reply;   /* until the flush */
+    atomic_bool under_way; /* libnng has the aio, and has not yet told of its end */
+    nng_pipe pipe;         /* the asker's */
+    nng_msg *request;      /* until the end of the turn in which it came */
+    nng_msg *reply;        /* until the flush */
     TAILQ_ENTRY(nng_slot) turn_entry, unflushed_entry;
 };
 
@@ -82,6 +83,7 @@ static void on_aio_done(void *arg) {
     bool put = mailbox_put(slot->endpoint->mailbox, slot);
     assert(put);
     (void)put;
+    atomic_store(&slot->under_way, false);
 }
 
 static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg) {
@@ -112,6 +114,7 @@ static void slot_receive(struct nng_slot *slot) {
     slot->state = SLOT_RECEIVING;
     slot->generation++;
     nng_aio_set_timeout(slot->aio, NNG_DURATION_INFINITE);
+    atomic_store(&slot->under_way, true);
     nng_ctx_recv(slot->ctx, slot->aio);
 }
 
@@ -136,6 +139,7 @@ static void slot_send(struct nng_slot *slot) {
     nng_aio_set_timeout(slot->aio, ENDPOINT_STALL_MS);
     nng_aio_set_msg(slot->aio, slot->reply);
     slot->reply = NULL;
+    atomic_store(&slot->under_way, true);
     nng_ctx_send(slot->ctx, slot->aio);
 }
 
@@ -270,6 +274,9 @@ static void libnng_close(struct endpoint_nng *endpoint) {
     for (uint32_t i = 0; i < endpoint->slot_count; i++) {
         struct nng_slot *slot = &endpoint->slots[i];
         nng_aio_stop(slot->aio);
+        /* That of nng 1.10 does not wait for one that ends in this moment. */
+        while (atomic_load(&slot->under_way))
+            uv_sleep(1);
         if (slot->state == SLOT_SENDING && nng_aio_result(slot->aio) != 0)
             nng_msg_free(nng_aio_get_msg(slot->aio));
         if (slot->state == SLOT_RECEIVING && nng_aio_result(slot->aio) == 0)

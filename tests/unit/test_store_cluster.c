@@ -242,8 +242,9 @@ static void others_go_on_without_a_master(void **state) {
     fake_cut(&all, B);
     loop_run_ms(&all.loop, 50);
     fake_do(&all, WRITE, high, 0);
+    fake_expect(&all, "=3F"); /* at once or at the end of the turn, as hiredis has it */
     fake_do(&all, WRITE, low, 0);
-    fake_expect(&all, "=3FAw=4o");
+    fake_expect(&all, "Aw=4o");
     store_close(all.store);
     fake_cut(&all, A);
     uv_close((uv_handle_t *)&all.masters[A].listener, NULL);
