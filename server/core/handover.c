@@ -109,10 +109,13 @@ static void settle(struct handover *handover, const struct handover_event *event
                  event->map->owner[handover->slots[i].index] == target.index;
     }
     bool all = moved == handover->slot_count;
-    /* Only the proposal could have given the slots away: were they, and came back? */
-    bool stayed = handover->lost || event->map->epoch.number <= handover->proposed.number;
-    bool overtaken = event->map->epoch.number >= handover->proposed.number;
-    if (!all && overtaken && stayed && handover->proposals < HANDOVER_PROPOSALS_MAX) {
+    /* Only a proposal could have given the slots away: were they, and came back? */
+    bool stayed = (handover->lost && !handover->doubted) ||
+                  event->map->epoch.number <= handover->proposed.number;
+    if (!all && stayed && handover->proposals < HANDOVER_PROPOSALS_MAX) {
+        /* If the map is as it was, the proposal may still be on its way, on a connection that was
+         * given up. The next one follows the same epoch, so that it decides: only one can win. */
+        handover->doubted = event->map->epoch.number < handover->proposed.number;
         change(handover, event, next, update);
         return;
     }
@@ -181,6 +184,7 @@ enum code handover_start(struct handover *handover, const struct map *map, const
     handover->target_number = map->shards[target.index].number;
     handover->turn++;
     handover->proposals = 0;
+    handover->doubted = false;
     state_move(handover, HANDOVER_REACHING);
     handover->deadline_ns = now_ns + HANDOVER_REACH_NS;
     update->reach = !bytes_equal(name_bytes(&node->id), name_bytes(&handover->self));

@@ -15,7 +15,8 @@
  *     SEALING   our shards decide nothing on the slots and write what they have
  *     CHANGING  the map that gives the slots to the target is proposed (compare-and-set)
  *     SETTLING  a heartbeat sent after that shows which map is in force; if another change of the
- *               map came first and the slots are still ours, the next is proposed (CHANGING again)
+ *               map came first and the slots are still ours, the next is proposed (CHANGING again);
+ *               so it is if none did, for what was proposed may still come to the store
  *
  * Any failure unseals, and the slots stay where they were. What happened is read from the map in
  * force, never guessed: when the outcome of the change is unknown the slots stay sealed until a
@@ -67,7 +68,8 @@ struct handover {
     uint32_t proposals;
     struct epoch proposed; /* CHANGING, SETTLING: of the map that gives the slots away */
     bool lost;             /* SETTLING: that map is known never to have been in force */
-    uint64_t settles_at;   /* SETTLING: the number of the first heartbeat that can tell */
+    bool doubted;        /* of a map proposed before it, to follow the same one, nothing is known */
+    uint64_t settles_at; /* SETTLING: the number of the first heartbeat that can tell */
 };
 
 enum handover_event_kind {

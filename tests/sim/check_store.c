@@ -193,6 +193,11 @@ static void orderly_look(const struct map *next, const struct process *process) 
         if (self >= 0 && world.map->shards[before].node == self) {
             slots[i].orderly = true;
             slots[i].sealed = !shards_decide(process, i);
+            if (!slots[i].sealed && !world.unpromised) {
+                sim_fail("forgotten",
+                         "slot %u: %s goes on deciding, and epoch %" PRIu64 " of it gives it away",
+                         i, process->name, next->epoch.number);
+            }
             keys_reloaded(i, true);
         } else {
             sim_cover(COVER_FAILOVER);

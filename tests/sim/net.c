@@ -151,6 +151,10 @@ static void on_deliver(void *ctx, uint64_t argument) {
     if (end->first == NULL) {
         return;
     }
+    if (end->first->arrives_ns > sim_now()) {
+        deliver_plan(end); /* it is late: planned before it was known to be */
+        return;
+    }
     if (end->peer->silent || net_is_cut(end->machine, end->peer->machine)) {
         end->stalled = true;
         return;
@@ -449,6 +453,23 @@ bool net_break(const struct machine *a, const struct machine *b) {
         }
     }
     return true;
+}
+
+static void on_given_up(void *ctx, uint64_t argument) {
+    tell_ended(ctx, UV_ECONNRESET);
+}
+
+void net_give_up(struct net_end *end, uint64_t late_ns) {
+    if (end->told || end->closed || !end->conn->open) {
+        return;
+    }
+    sim_trace("connection %u of %s is given up, its bytes come %llu ms later", end->conn->number,
+              end->machine->name, (unsigned long long)(late_ns / MS));
+    for (struct piece *piece = end->first; piece != NULL; piece = piece->next) {
+        piece->arrives_ns += late_ns;
+    }
+    end->last_arrival_ns += late_ns;
+    sim_at(sim_now() + delay(), on_given_up, end, 0);
 }
 
 void net_reset_all(const struct machine *machine) {

@@ -74,6 +74,10 @@ void net_heal(void); /* all of them */
 /* Breaks one connection, drawn from those between the two (to NULL: from any); false: none. */
 bool net_break(const struct machine *a, const struct machine *b);
 
+/* The sender is told that the connection is broken; what it has sent and has not arrived comes
+ * after all, so much later. */
+void net_give_up(struct net_end *end, uint64_t late_ns);
+
 /* A server that is part of the simulator dies: its connections are reset. */
 void net_reset_all(const struct machine *machine);
 

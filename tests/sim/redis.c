@@ -15,6 +15,10 @@
 #include "runtime/redis_uv.h"
 #include "tests/sim/loop.h"
 #include "tests/sim/net.h"
+#include "tests/sim/world.h"
+
+/* What a proposal of a map comes late by at most: longer than a node needs to connect again. */
+#define MAP_LATE_NS (600 * MS)
 
 struct client {
     redisAsyncContext context; /* first: hiredis's users hold this */
@@ -216,6 +220,12 @@ int redisEnableKeepAlive(redisContext *context) {
     return REDIS_OK;
 }
 
+/* A call of a script whose only key is the map. */
+static bool proposes_map(const char *text, size_t size) {
+    static const char keys[] = "\r\n$1\r\n1\r\n$20\r\nsluice:{cluster}:map\r\n";
+    return memmem(text, size, keys, sizeof keys - 1) != NULL;
+}
+
 static int command_add(struct client *client, redisCallbackFn *fn, void *data, const char *text,
                        long long size) {
     if (client->freeing || client->gone || size < 0) {
@@ -228,6 +238,10 @@ static int command_add(struct client *client, redisCallbackFn *fn, void *data, c
     *(newest == NULL ? &client->context.replies.head : &newest->next) = callback;
     client->context.replies.tail = callback;
     net_send(client->end, text, (size_t)size);
+    if (config_has(&world.config, FEATURE_LATE_MAPS) && proposes_map(text, (size_t)size) &&
+        sim_chance(STREAM_NET, 300)) {
+        net_give_up(client->end, sim_below(STREAM_NET, MAP_LATE_NS) + 1);
+    }
     return REDIS_OK;
 }
 

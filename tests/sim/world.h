@@ -50,14 +50,15 @@
     X(HIBERNATE, "hibernate")                                                                      \
     X(FALLBACK, "fallback")                                                                        \
     X(WIDE, "wide")                                                                                \
-    X(MOVES_ON, "moves-on") /* never drawn: only by name */
+    X(MOVES_ON, "moves-on") /* never drawn, nor is the next: only by name */                       \
+    X(LATE_MAPS, "late-maps")
 
 enum feature {
 #define X(name, text) FEATURE_##name,
     FEATURES(X)
 #undef X
 };
-#define FEATURE_COUNT (FEATURE_MOVES_ON + 1)
+#define FEATURE_COUNT (FEATURE_LATE_MAPS + 1)
 
 struct config {
     uint64_t features; /* a bit each */

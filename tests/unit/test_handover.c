@@ -216,12 +216,73 @@ static void proposes_again_when_another_change_won(void **state) {
     assert_false(f->update.refresh);
 }
 
-static void keeps_the_slots_when_the_map_stays(void **state) {
+/* The connection was lost, and the map is as it was. What was proposed may still be executed: were
+ * the slots unsealed now, they would be given away while they are decided here. */
+static void proposes_again_when_nobody_knows_the_outcome(void **state) {
     struct fixture *f = *state;
     to_changing(f);
-    step(f, HANDOVER_EVENT_CHANGED, 0, 9); /* the store was away */
-    step(f, HANDOVER_EVENT_BEAT, 0, 9);
+    for (uint32_t i = 1; i < HANDOVER_PROPOSALS_MAX; i++) {
+        step(f, HANDOVER_EVENT_CHANGED, 0, 9 + i);
+        step(f, HANDOVER_EVENT_BEAT, 0, 9 + i);
+        assert_true(f->update.change);
+        assert_false(f->update.unseal);
+        assert_int_equal(f->next.epoch.number, 8); /* so only one of them can win */
+    }
+    step(f, HANDOVER_EVENT_CHANGED, 0, 99);
+    step(f, HANDOVER_EVENT_BEAT, 0, 99);
     assert_over(f, CODE_CONFLICT, true);
+}
+
+static void step_lost(struct fixture *f, uint64_t beat) {
+    struct handover_event event = {.kind = HANDOVER_EVENT_CHANGED,
+                                   .now_ns = f->now_ns,
+                                   .map = &f->map,
+                                   .beat = beat,
+                                   .lost = true};
+    handover_step(&f->handover, &event, &f->next, &f->update);
+}
+
+static void is_through_when_the_first_proposal_won_late(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    step(f, HANDOVER_EVENT_CHANGED, 0, 9);
+    step(f, HANDOVER_EVENT_BEAT, 0, 9);
+    assert_true(f->update.change);
+    step_lost(f, 10); /* to the first one */
+    f->map = f->next;
+    step(f, HANDOVER_EVENT_BEAT, 0, 10);
+    assert_over(f, CODE_OK, true);
+    assert_true(f->update.refresh);
+}
+
+/* The second one is known to have lost; the first may have won, and the slots have come back. */
+static void reloads_slots_that_a_doubtful_proposal_may_have_moved(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    step(f, HANDOVER_EVENT_CHANGED, 0, 9);
+    step(f, HANDOVER_EVENT_BEAT, 0, 9);
+    step_lost(f, 10);
+    f->map.epoch.number = 9;
+    step(f, HANDOVER_EVENT_BEAT, 0, 10);
+    assert_over(f, CODE_CONFLICT, true);
+    assert_true(f->update.reload);
+}
+
+/* The map that came first shows that the doubtful proposal lost. */
+static void another_change_ends_the_doubt(void **state) {
+    struct fixture *f = *state;
+    to_changing(f);
+    step(f, HANDOVER_EVENT_CHANGED, 0, 9);
+    step(f, HANDOVER_EVENT_BEAT, 0, 9);
+    step_lost(f, 10);
+    f->map.epoch.number = 8;
+    step(f, HANDOVER_EVENT_BEAT, 0, 10);
+    assert_true(f->update.change);
+    step_lost(f, 11);
+    f->map.epoch.number = 12;
+    step(f, HANDOVER_EVENT_BEAT, 0, 11);
+    assert_true(f->update.change);
+    assert_int_equal(f->next.epoch.number, 13);
 }
 
 static void ends_when_the_change_that_won_took_the_slots(void **state) {
@@ -251,13 +312,7 @@ static void reloads_slots_that_may_have_been_away(void **state) {
 static void proposes_again_after_several_changes(void **state) {
     struct fixture *f = *state;
     to_changing(f);
-    f->handover.lost = false;
-    struct handover_event event = {.kind = HANDOVER_EVENT_CHANGED,
-                                   .now_ns = f->now_ns,
-                                   .map = &f->map,
-                                   .beat = 9,
-                                   .lost = true};
-    handover_step(&f->handover, &event, &f->next, &f->update);
+    step_lost(f, 9);
     f->map.epoch.number = 11;
     step(f, HANDOVER_EVENT_BEAT, 0, 9);
     assert_true(f->update.change);
@@ -384,7 +439,13 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(proposes_again_when_another_change_won, setup, teardown),
         cmocka_unit_test_setup_teardown(proposes_again_after_several_changes, setup, teardown),
-        cmocka_unit_test_setup_teardown(keeps_the_slots_when_the_map_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(proposes_again_when_nobody_knows_the_outcome, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(is_through_when_the_first_proposal_won_late, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(reloads_slots_that_a_doubtful_proposal_may_have_moved,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(another_change_ends_the_doubt, setup, teardown),
         cmocka_unit_test_setup_teardown(reloads_slots_that_may_have_been_away, setup, teardown),
         cmocka_unit_test_setup_teardown(ends_when_the_change_that_won_took_the_slots, setup,
                                         teardown),
