@@ -9,6 +9,9 @@
 #include "proto/store_keys.h"
 #include "runtime/redis_slots.h"
 
+/* Scripts that a link loads. */
+#define SCRIPTS 4
+
 /* --- the journal --------------------------------------------------------------------------- */
 
 static void note(struct fake_masters *all, const char *format, ...)
@@ -35,6 +38,40 @@ void fake_expect(struct fake_masters *all, const char *journal) {
     assert_string_equal(all->journal, journal);
     all->journal_size = 0;
     all->journal[0] = '\0';
+}
+
+/* Turns of the loop in which the store has read what it was answered. Arbitrary, but safe: on
+ * loopback an answer is there one turn after it was written. */
+#define TURNS 20
+
+struct awaited {
+    const struct fake_masters *all;
+    uint32_t tables, master, links, turns;
+};
+
+static bool awaited_there(void *ctx) {
+    struct awaited *awaited = ctx;
+    return awaited->all->tables >= awaited->tables &&
+           fake_links(awaited->all, awaited->master) >= awaited->links && ++awaited->turns > TURNS;
+}
+
+uint32_t fake_links(const struct fake_masters *all, uint32_t master) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < FAKE_PEERS_MAX; i++) {
+        const struct fake_peer *peer = &all->masters[master].peers[i];
+        count += peer->reader != NULL && peer->scripts >= SCRIPTS;
+    }
+    return count;
+}
+
+void fake_await_links(struct fake_masters *all, uint32_t master, uint32_t count) {
+    struct awaited awaited = {.all = all, .master = master, .links = count};
+    assert_true(loop_wait(&all->loop, awaited_there, &awaited));
+}
+
+void fake_await_table(struct fake_masters *all) {
+    struct awaited awaited = {.all = all, .tables = all->tables + 1};
+    assert_true(loop_wait(&all->loop, awaited_there, &awaited));
 }
 
 /* --- a master ------------------------------------------------------------------------------ */
@@ -76,7 +113,8 @@ static void answer_info(struct fake_peer *peer) {
 }
 
 static void answer_table(struct fake_peer *peer) {
-    const struct fake_masters *all = peer->master->all;
+    struct fake_masters *all = peer->master->all;
+    all->tables++;
     int low = all->masters[all->low].port, high = all->masters[all->high].port;
     answer(peer,
            "*2\r\n*3\r\n:0\r\n:8191\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n"
@@ -113,7 +151,7 @@ static void command_answer(struct fake_peer *peer, const redisReply *words) {
     else if (strcmp(name, "CLUSTER") == 0)
         answer_table(peer);
     else if (strcmp(name, "SCRIPT") == 0)
-        answer(peer, "$40\r\n%040u\r\n", peer->scripts++ % 4);
+        answer(peer, "$40\r\n%040u\r\n", peer->scripts++ % SCRIPTS);
     else if (strcmp(name, "TIME") == 0)
         answer(peer, "*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n");
     else if (strcmp(name, "EVALSHA") == 0)

@@ -45,6 +45,7 @@ struct fake_masters {
     uv_loop_t loop;
     struct fake_master masters[FAKE_MASTERS];
     uint32_t low, high; /* who serves the lower half of the slots, and the upper */
+    uint32_t tables;    /* that were asked for */
     char journal[FAKE_BYTES_MAX];
     size_t journal_size;
     struct redis_access access;
@@ -65,6 +66,13 @@ void fake_hold(struct fake_masters *all, uint32_t master, bool holding);
 
 /* Closes all its connections. */
 void fake_cut(struct fake_masters *all, uint32_t master);
+
+/* Connections to it that have been told the scripts, and waits until there are so many. */
+uint32_t fake_links(const struct fake_masters *all, uint32_t master);
+void fake_await_links(struct fake_masters *all, uint32_t master, uint32_t count);
+
+/* Waits until the table of slots was asked for again, and goes by it. */
+void fake_await_table(struct fake_masters *all);
 
 /* Gives the store an operation; returns its number. */
 uint32_t fake_do(struct fake_masters *all, enum shard_op_kind kind, uint16_t slot, uint64_t cursor);

@@ -25,7 +25,7 @@ static uint16_t open_with_a_slot(const char *ack) {
 static void each_slot_goes_to_its_master(void **state) {
     fake_open(&all, "memory");
     all.high = B;
-    loop_run_ms(&all.loop, STORE_CLOCK_INTERVAL_MS + 200); /* until the table is asked for again */
+    fake_await_table(&all);
     fake_do(&all, RAISE, fake_slot(false), 0);
     fake_do(&all, RAISE, fake_slot(true), 0);
     fake_expect(&all, "Ar=1oBr=2o");
@@ -213,8 +213,11 @@ static void an_acknowledgement_is_the_writers(void **state) {
 
 static void a_master_that_comes_back_as_another_is_written_to_again(void **state) {
     uint16_t slot = open_with_a_slot("memory");
+    uint32_t links = fake_links(&all, A);
+    assert_true(links > 0);
     fake_cut(&all, A);
     fake_expect(&all, "-+"); /* the same as before */
+    fake_await_links(&all, A, links);
     fake_do(&all, WRITE, slot, 0);
     fake_expect(&all, "Aw=2o");
     all.masters[A].history = 7;
@@ -235,7 +238,7 @@ static void others_go_on_without_a_master(void **state) {
     uint16_t low = fake_slot(false), high = fake_slot(true);
     fake_do(&all, RAISE, low, 0);
     fake_expect(&all, "Ar=1o");
-    loop_run_ms(&all.loop, STORE_CLOCK_INTERVAL_MS + 200); /* until the table is asked for again */
+    fake_await_table(&all);
     fake_do(&all, RAISE, high, 0);
     fake_expect(&all, "Br=2o");
     uv_close((uv_handle_t *)&all.masters[B].listener, NULL);
