@@ -22,6 +22,10 @@
 /* What HSCAN is asked for; it brings more of a small hash, which is one piece of memory there. */
 #define PAGE_TEXT "1000"
 
+/* Times that a slot is begun anew, because its next page comes from another master of a Redis
+ * Cluster. Arbitrary: it is moved once, or there and back. */
+#define RESTARTS_MAX 100
+
 /* Bytes of a cursor as text, zero included: 64 bits. */
 #define CURSOR_BYTES 24
 
@@ -32,7 +36,9 @@ struct scan {
     struct run *run;
     struct slot slot;
     bool active, reads_keys;
-    char cursor[CURSOR_BYTES];
+    char cursor[CURSOR_BYTES]; /* that is asked with */
+    uint32_t server;           /* that the page before came from: elsewhere it means nothing */
+    uint32_t restarts;         /* of this slot */
 };
 
 struct run {
@@ -147,9 +153,25 @@ static void scan_next_slot(struct scan *scan) {
     }
     if (run->next_slot < slot_count) {
         scan->slot = (struct slot){(uint16_t)run->next_slot};
+        scan->restarts = 0;
         run->next_slot++;
         scan_from_start(scan, true);
     }
+}
+
+/* Whether the page goes on where the one before ended; if not, the slot is begun anew. What is in
+ * the file of it comes twice then, and counts twice. */
+static bool page_follows(struct scan *scan) {
+    struct store *store = &scan->run->store;
+    bool follows = strcmp(scan->cursor, "0") == 0 || scan->server == store_answerer(store);
+    scan->server = store_answerer(store);
+    if (!follows && ++scan->restarts > RESTARTS_MAX) {
+        store_fail(store, "slot %u has had another master %d times while it was read",
+                   scan->slot.index, RESTARTS_MAX);
+    } else if (!follows) {
+        scan_from_start(scan, scan->reads_keys);
+    }
+    return follows;
 }
 
 static bool page_valid(const redisReply *reply) {
@@ -169,7 +191,7 @@ static void on_page(void *ctx, redisReply *reply) {
         store_fail(&run->store, "interrupted");
         return;
     }
-    if (!page_put(run, scan, reply->element[1])) {
+    if (!page_follows(scan) || !page_put(run, scan, reply->element[1])) {
         return;
     }
     run->transfer.buckets = run->totals.buckets;

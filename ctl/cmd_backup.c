@@ -72,6 +72,7 @@ const struct command backup_commands[] = {
      "Examples:\n"
      "  sluicectl backup /var/backups/sluice.backup\n"
      "  sluicectl backup --redis rediss://db:6380 --redis-ca ca.pem FILE\n"
+     "  sluicectl backup --redis redis+cluster://c1:6379,c2:6379 FILE\n"
      "  sluicectl backup - | zstd > sluice.backup.zst\n"
      "  sluicectl backup --verify /var/backups/sluice.backup",
      backup_run},

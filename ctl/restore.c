@@ -283,7 +283,8 @@ static enum exit_code carry_out(struct restore *restore) {
     } else if (!restore_slots_close(restore)) {
         return failed(restore, true);
     }
-    if (!pieces_restore(restore) || !plans_restore(restore) || (!dry && !map_restore(restore))) {
+    if (!pieces_restore(restore) || !plans_restore(restore) ||
+        (!dry && !(store_check_masters(&restore->store) && map_restore(restore)))) {
         return failed(restore, !dry);
     }
     report(restore);

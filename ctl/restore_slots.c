@@ -270,7 +270,7 @@ static void work_fill(struct work *work, const struct backup_piece *piece) {
 bool restore_piece(struct restore *restore, const struct backup_piece *piece) {
     struct work *work;
     while ((work = work_find(restore, piece->pairs.slot)) == NULL) {
-        size_t outstanding = redis_link_outstanding(restore->store.link);
+        size_t outstanding = store_under_way(&restore->store);
         assert(outstanding > 0); /* what is under way waits for an answer */
         if (!store_wait(&restore->store, outstanding - 1)) {
             return false;

@@ -178,7 +178,10 @@ def main():
     write("shard", [bytes([start]) + data for start, data in
                     zip((2, 3, 6, 18, 0, 34, 50, 98, 178), events(9))]) # from 32: few buckets stay
     for lying in ("store", "membership", "boot", "fallback", "ctl_store"):
-        write(lying, [b"\0"] + [bytes([start]) + data for start, data in enumerate(events(5))])
+        seeds = [b"\0"] + [bytes([start]) + data for start, data in enumerate(events(5))]
+        if lying == "ctl_store": # of a Redis Cluster, too
+            seeds += [bytes([32 | seed[0]]) + seed[1:] for seed in seeds]
+        write(lying, seeds)
     asked = events(5) # of a store, too: the last byte is odd
     write("router", asked + [b"\x0e" + data + b"\xf0\xf1\1\0\2\1" for data in asked])
     write("bench_input", [b"\0" + reply for reply in HTTP_REPLIES] + [

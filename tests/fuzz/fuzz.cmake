@@ -58,7 +58,8 @@ sluice_fuzz_lying(fallback ${fuzz_dir}/../../router/io/fallback.c
 sluice_fuzz(command_line LINK sluice_server)
 sluice_fuzz(ctl_answer SOURCES ${fuzz_dir}/../../ctl/json_value.c
             LINK sluice_plans_file sluice_proto PkgConfig::JANSSON)
-set(ctl_sources backup restore restore_slots store store_cluster transfer interrupt out json_value)
+set(ctl_sources backup restore restore_slots store store_cluster store_masters transfer interrupt out
+    json_value)
 list(TRANSFORM ctl_sources REPLACE "(.+)" "${fuzz_dir}/../../ctl/\\1.c")
 sluice_fuzz_lying(ctl_store ${ctl_sources} LINK sluice_ctl_backup sluice_ctl_parts sluice_plans_file
                   sluice_runtime sluice_proto PkgConfig::JANSSON)

@@ -1,6 +1,7 @@
 /*
- * Backups and restores, from a Redis that is none, or a broken one: each ends, with what came of it
- * or a reason; a backup that was kept is whole; all memory returns.
+ * Backups and restores, from a Redis that is none, or a broken one, or a Redis Cluster that sends
+ * commands from one master to the next: each ends, with what came of it or a reason; a backup that
+ * was kept is whole; all memory returns.
  *
  * The first byte chooses which, and how; the rest are the answers (lying_redis.h). What is restored
  * is a backup that was taken of an honest one.
@@ -21,6 +22,10 @@ uint64_t time_monotonic_ms(void) {
     return 0;
 }
 
+/* Choice: the store is a Redis Cluster. */
+#define IN_CLUSTER 32
+
+static bool in_cluster;
 static char directory[64], honest[96], kept[96];
 
 static void map_put(struct lying_text *out) {
@@ -84,8 +89,36 @@ static void hmget_put(struct fuzz *fuzz, const redisReply *words, struct lying_t
     }
 }
 
+/* Who serves what: two masters, with a gap, or one who does not know its own name. */
+static void table_put(struct fuzz *fuzz, struct lying_text *out) {
+    uint8_t choice = fuzz_u8(fuzz);
+    lying_print(out, "*2\r\n*3\r\n:0\r\n:%d\r\n*2\r\n", choice == 255 ? 4095 : 8191);
+    lying_print(out, choice % 4 == 3 ? "$-1\r\n" : "$8\r\n10.0.0.1\r\n");
+    lying_print(out, ":7001\r\n*3\r\n:8192\r\n:16383\r\n*2\r\n$8\r\n10.0.0.%c\r\n:7002\r\n",
+                choice % 8 == 7 ? '3' : '2');
+}
+
+/* Elsewhere, or later. */
+static void redirect_put(struct fuzz *fuzz, struct lying_text *out) {
+    static const char *const texts[] = {
+        "MOVED 1 10.0.0.1:7001", "MOVED 1 10.0.0.2:7002",  "MOVED 1 :7009",
+        "ASK 1 10.0.0.1:7001",   "ASK 1 10.0.0.2:7002",    "ASK 1 10.0.0.4:7004",
+        "TRYAGAIN in a moment",  "CLUSTERDOWN not served", "MOVED 1 10.0.0.1",
+    };
+    lying_print(out, "-%s\r\n", texts[fuzz_below(fuzz, sizeof texts / sizeof texts[0])]);
+}
+
 static bool usual(struct fuzz *fuzz, const redisReply *words, struct lying_text *out) {
     const char *name = words->element[0]->str;
+    bool has_key = strstr("HMGET SMEMBERS EXISTS HSCAN EVAL", name) != NULL;
+    if (in_cluster && strcmp(name, "CLUSTER") == 0) {
+        table_put(fuzz, out);
+        return true;
+    }
+    if (in_cluster && has_key && fuzz_u8(fuzz) > 160) {
+        redirect_put(fuzz, out);
+        return true;
+    }
     if (strcmp(name, "HMGET") == 0 && words->elements > 2) {
         hmget_put(fuzz, words, out);
     } else if (strcmp(name, "SMEMBERS") == 0) {
@@ -122,6 +155,10 @@ static enum exit_code run(struct fuzz *fuzz, const char *path, uint8_t choice,
                                                 .slot_list = (choice & 16) != 0 ? "0-3,7" : NULL},
                                     .arguments = {path},
                                     .argument_count = 1};
+    in_cluster = (choice & IN_CLUSTER) != 0;
+    if (in_cluster) {
+        invocation.options.store.url = "redis+cluster://10.0.0.1:7001,10.0.0.2:7002";
+    }
     lying_open(fuzz, usual);
     enum exit_code code = what(&invocation);
     lying_close();
@@ -143,8 +180,10 @@ static void prepare(void) {
     snprintf(kept, sizeof kept, "%s/kept", directory);
     stdout = fopen("/dev/null", "w");
     FUZZ_CHECK(stdout != NULL);
-    FUZZ_CHECK(run(&none, honest, 0, backup_take) == EXIT_DONE);
-    FUZZ_CHECK(run(&none, honest, 0, restore_run) == EXIT_DONE);
+    for (uint8_t choice = 0; choice <= IN_CLUSTER; choice += IN_CLUSTER) {
+        FUZZ_CHECK(run(&none, honest, choice, backup_take) == EXIT_DONE);
+        FUZZ_CHECK(run(&none, honest, choice, restore_run) == EXIT_DONE);
+    }
     stderr = stdout;
 }
 

@@ -1,20 +1,22 @@
 """Redis Cluster: three masters, one of them with a replica, under the ACL that is shipped. Slots of
 theirs are moved under load, nodes and masters are killed, a replica takes over."""
 
+import json
 import os
-import re
 import shutil
 import signal
+import subprocess
 import time
 import unittest
 
-from harness import SLOW, Cluster, Redis, free_bus_port, new_directory, say, wait_for, xxh3
+from harness import SOAK, Cluster, Redis, ctl, new_directory, say, wait_for, xxh3
 from load import Load
+from moved_backup import COUNT, LARGE, LARGE_COUNT, SLOTS as STORED_SLOTS, Mover, Stored, pieces_of
 from move_tools import halt
-from test_redis_access import PASSWORD, redis_with_acl, shipped_line
+from redis_masters import Masters
+from test_redis_access import PASSWORD
 from test_start import node_words, run
 
-SLOTS = 16384
 BURST = 200
 PLANS = {
     "default": "tight",
@@ -23,99 +25,8 @@ PLANS = {
                "limits": [{"rate": 1, "period_ms": 3600 * 1000, "burst": 1000}]}],
 }
 
-# Milliseconds after which masters take a silent one for dead.
-DEAD_MS = 1000 * SLOW
-
 # Deadline of takes that are to wait for a master rather than be answered by policy.
 PATIENT_MS = 8000
-
-
-class Masters:
-    """Three masters and a replica of the first. Each slot is known by who serves it."""
-
-    def __init__(self, replica=True):
-        self.directory = new_directory()
-        self.servers = []
-        for i in range(4 if replica else 3):
-            name = "redis-%d" % i
-            server = redis_with_acl(self.directory, shipped_line(), name, free_bus_port(), [
-                "--cluster-enabled", "yes", "--cluster-config-file", name + ".conf",
-                "--cluster-node-timeout", DEAD_MS, "--cluster-replica-validity-factor", 0,
-                "--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", 0])
-            self.servers.append(server.start())
-        self.ids = [self.call(i, "CLUSTER", "MYID").decode() for i in range(len(self.servers))]
-        share = SLOTS // 3 + 1
-        self.owner = [slot // share for slot in range(SLOTS)]
-        for i in range(3):
-            self.call(i, "CLUSTER", "SET-CONFIG-EPOCH", i + 1)
-            self.call(i, "CLUSTER", "ADDSLOTSRANGE", i * share, min((i + 1) * share, SLOTS) - 1)
-        for server in self.servers[1:]:
-            self.call(0, "CLUSTER", "MEET", "127.0.0.1", server.port)
-        if replica:
-            wait_for("the replica knows its master", lambda: self.ids[0].encode() in self.call(
-                3, "CLUSTER", "NODES"))
-            self.call(3, "CLUSTER", "REPLICATE", self.ids[0])
-        self.wait_ok(range(len(self.servers)))
-
-    def call(self, server, *words):
-        with self.servers[server].client() as client:
-            return client.call(*words)
-
-    def wait_ok(self, servers):
-        def whole(i):
-            return (b"cluster_state:ok" in self.call(i, "CLUSTER", "INFO") and
-                    self.call(i, "CLUSTER", "NODES").count(b" connected") == len(self.servers))
-        wait_for("the cluster is whole", lambda: all(whole(i) for i in servers))
-
-    @property
-    def url(self):
-        return "redis+cluster://sluice@" + ",".join(
-            "127.0.0.1:%d" % server.port for server in self.servers[1:])
-
-    def slot(self, key):
-        return self.call(1, "CLUSTER", "KEYSLOT", key)
-
-    def move(self, slot, to, pause_s):
-        """A live move, key by key, as redis-cli does it but slowly."""
-        source = self.owner[slot]
-        with self.servers[source].client() as giver, self.servers[to].client() as taker:
-            taker.call("CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[source])
-            giver.call("CLUSTER", "SETSLOT", slot, "MIGRATING", self.ids[to])
-            while True:
-                keys = giver.call("CLUSTER", "GETKEYSINSLOT", slot, 100)
-                if not keys:
-                    break
-                for key in keys:
-                    giver.call("MIGRATE", "127.0.0.1", self.servers[to].port, key, 0, 5000)
-                    time.sleep(pause_s)
-            taker.call("CLUSTER", "SETSLOT", slot, "NODE", self.ids[to])
-            time.sleep(pause_s)  # for as long the giver says ASK
-            giver.call("CLUSTER", "SETSLOT", slot, "NODE", self.ids[to])
-        self.owner[slot] = to
-
-    def told(self):
-        """How often each server answered with each kind of error."""
-        told = {}
-        for server in self.servers:
-            if not server.alive:
-                continue
-            with server.client() as client:
-                text = client.call("INFO", "errorstats").decode()
-            for kind, count in re.findall(r"errorstat_([^:]+):count=(\d+)", text):
-                told[kind] = told.get(kind, 0) + int(count)
-        return told
-
-    def denied(self):
-        denied = set()
-        for server in self.servers:
-            with server.client() as client:
-                log = client.call("ACL", "LOG")
-            denied |= {dict(zip(entry[::2], entry[1::2]))[b"object"].decode() for entry in log}
-        return denied
-
-    def end(self):
-        for server in self.servers:
-            server.end()
 
 
 class RedisClusterTest(unittest.TestCase):
@@ -130,6 +41,9 @@ class RedisClusterTest(unittest.TestCase):
                               node_env={"SLUICE_REDIS_PASSWORD": PASSWORD})
         cls.cluster.__enter__()
         cls.addClassCleanup(cls.cluster.end)
+        cls.password = ["--redis-password-file", os.path.join(cls.masters.directory, "password")]
+        with open(cls.password[1], "w", encoding="ascii") as file:
+            file.write(PASSWORD)
 
     @classmethod
     def tearDownClass(cls):
@@ -221,6 +135,215 @@ class RedisClusterTest(unittest.TestCase):
             "key beyond its bound; %d MOVED, %d ASK, %d TRYAGAIN" % (
                 len(slots) + 1, took_s, sum(granted.values()), told["MOVED"], told["ASK"], told["TRYAGAIN"]))
         say("no key waited longer than %.2f s between two grants" % slowest_s)
+
+    def check_same(self, found, expected):
+        """Pairs by slot and kind; not told one by one, for there are many."""
+        self.assertEqual(set(found), set(expected))
+        for name, pairs in expected.items():
+            lost = set(pairs.items()) - set(found[name].items())
+            self.assertEqual((len(lost), len(found[name])), (0, len(pairs)), name)
+
+    def test_1_b_a_backup_of_slots_that_are_moved(self):
+        """No key is lost, whatever is moved at the worst moment; a restore brings all of them back."""
+        stored = Stored(self.masters, self.password)
+        self.addCleanup(stored.clear)
+        stored.fill()
+        expected = stored.read()
+        self.backup_of_a_slot_that_moves_between_two_pages(stored, expected)
+
+        path = stored.path("half-moved")
+        stored.begin_move(6, ["buckets"])  # its fence and its assignments are not there yet
+        stored.wait_told("ASK", lambda: stored.ctl("backup", path))
+        stored.move(6)
+        found, count = pieces_of(path)
+        self.check_same(found, expected)
+        self.assertEqual(stored.ctl("backup", "--verify", path)["buckets"], count)
+
+        stored.clear()
+        dry = stored.ctl("restore", "--dry-run", path)
+        self.assertEqual(dry["buckets"]["written"], count)
+        self.assertEqual(sum(len(pairs) for pairs in stored.read().values()), 0)
+        self.restore_of_slots_that_move(stored, path)
+        self.check_same(stored.read(), expected)
+        done = stored.ctl("restore", "--slots", "3,%d" % LARGE, path)  # what is there is compared
+        self.assertEqual((done["buckets"]["as_they_were"], done["buckets"]["written"]),
+                         (COUNT + LARGE_COUNT, 0))
+        # The script that empties a slot finds there what it looks for, and then misses what it has
+        # deleted: it is broken off, and goes through when the slot is whole again.
+        owner = self.masters.owner[stored.redis_slot(9)]
+        stored.begin_move(9)
+        replace = stored.start("restore", "--replace", "--slots", "9", path,
+                               stdout=subprocess.DEVNULL)
+        wait_for("the slot is emptied", lambda: len(self.masters.call(
+            owner, "KEYS", stored.name(9, "*"))) == 2)
+        stored.move(9)
+        self.assertEqual(replace.wait(60), 0)
+        self.check_same(stored.read(), expected)
+
+    def paused_backup(self, stored, path):
+        """Of the large slot; it waits for its pipe in the middle of it. What it has said is in the
+        file."""
+        backup = stored.start("backup", "--slots", "%d" % LARGE, "-", stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, bufsize=0)
+        with open(path, "wb") as file:
+            while file.tell() < 100000:
+                file.write(backup.stdout.read(50000))
+        return backup
+
+    def backup_of_a_slot_that_moves_between_two_pages(self, stored, expected):
+        path = stored.path("in-two-parts")
+        with self.paused_backup(stored, path) as backup, open(path, "ab") as file:
+            stored.move(LARGE)
+            file.write(backup.stdout.read())
+        self.assertEqual(backup.returncode, 0)
+        found, count = pieces_of(path)
+        self.check_same(found, {name: pairs for name, pairs in expected.items()
+                                if name[0] == LARGE})
+        self.assertGreater(count, LARGE_COUNT)  # it was begun anew
+        self.assertEqual(stored.ctl("backup", "--verify", path)["buckets"], count)
+
+    def restore_of_slots_that_move(self, stored, path):
+        """It cannot close a slot that is between two masters; others move while it waits for that,
+        {cluster} among them."""
+        moving = STORED_SLOTS - 1
+        stored.begin_move(moving)
+        restore = None
+
+        def start():
+            nonlocal restore
+            restore = stored.start("restore", path, stdout=subprocess.PIPE)
+
+        stored.wait_told("TRYAGAIN", start)
+        halt(restore)
+        before = self.masters.told().get("MOVED", 0)
+        for slot in (2, LARGE):
+            stored.move(slot)
+        home = self.masters.slot("{cluster}")
+        self.masters.settle()
+        self.masters.move(home, (self.masters.owner[home] + 1) % 3, 0)
+        stored.move(moving)
+        restore.send_signal(signal.SIGCONT)
+        out = restore.communicate(timeout=60)[0]
+        self.assertEqual(restore.returncode, 0)
+        self.assertEqual(json.loads(out)["plans"], "file")
+        self.assertGreaterEqual(self.masters.told()["MOVED"] - before, 4)
+
+    def test_1_b_b_a_master_hands_over_to_its_replica(self):
+        """A backup begins the slot anew; a restore cannot tell what was lost, and is run again."""
+        masters, stored = self.masters, Stored(self.masters, self.password)
+        self.addCleanup(stored.clear)
+        stored.fill()
+        moving = (LARGE + 1) % STORED_SLOTS
+        for slot, owner in ((LARGE, 0), (moving, 1)):
+            if masters.owner[stored.redis_slot(slot)] != owner:
+                masters.settle()
+                masters.move(stored.redis_slot(slot), owner, 0)
+        expected, path = stored.read(), stored.path("handed-over")
+        with self.paused_backup(stored, path) as backup, open(path, "ab") as file:
+            masters.hand_over(0, 3)
+            file.write(backup.stdout.read())
+        self.assertEqual(backup.returncode, 0)
+        self.check_same(pieces_of(path)[0], {name: pairs for name, pairs in expected.items()
+                                             if name[0] == LARGE})
+
+        stored.ctl("backup", path)
+        stored.clear()
+        stored.begin_move(moving)
+        restore = None
+
+        def start():
+            nonlocal restore
+            restore = stored.start("restore", path, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+
+        stored.wait_told("TRYAGAIN", start)
+        halt(restore)
+        masters.hand_over(3, 0)
+        stored.move(moving)
+        restore.send_signal(signal.SIGCONT)
+        err = restore.communicate(timeout=60)[1]
+        self.assertEqual(restore.returncode, 3, err)
+        self.assertIn("has become a replica meanwhile", err)
+        self.assertIn("run it again", err)
+        stored.ctl("restore", path)
+        self.check_same(stored.read(), expected)
+
+    def test_1_c_all_is_lost_and_restored(self):
+        """Backed up under load and a live reshard, restored under one: each token that was granted
+        before the backup is spent."""
+        masters, cluster = self.masters, self.cluster
+        path = os.path.join(new_directory(), "backup")
+
+        def ctl_json(*words):
+            code, out, err = ctl(*words, path, "--redis", masters.url, *self.password, "--json")
+            self.assertEqual(code, 0, out + err)
+            return json.loads(out)
+
+        quiet, busy = self.keys(b"quiet", 100), self.keys(b"taken", 40)
+        with cluster.connect() as connection:
+            connection.take_many([[key, 60, "tight"] for key in quiet])
+        mover = Mover(masters, sorted({self.redis_slot(key) for key in quiet + busy}))
+        load = Load(cluster.router.url, busy, "tight", window=8, deadline_ms=PATIENT_MS).start()
+        time.sleep(0.3)
+        began = time.monotonic()
+        made = ctl_json("backup")
+        load.stop()
+        self.assertEqual(ctl_json("backup", "--verify")["buckets"], made["buckets"])
+        self.assertEqual((load.errors, load.degraded), ([], []))
+        for node in cluster.nodes:
+            node.kill9()
+        mover.end()
+        for server in range(3):
+            masters.call(server, "FLUSHALL")
+        again = Mover(masters, mover.slots)
+        done = ctl_json("restore")
+        again.end()
+        self.assertEqual(done["buckets"]["written"], made["buckets"])
+        for node in cluster.nodes:
+            node.start()
+        cluster.wait_ready()
+        self.check_spent(quiet, 60)
+        levels = cluster.levels(busy, "tight")
+        for key in busy:
+            before = sum(at < began for at in load.granted[key])
+            self.assertLessEqual(before + levels[key], BURST, key)
+            self.assertGreaterEqual(len(load.granted[key]) + levels[key] + BURST // 8, BURST, key)
+        say("%d buckets backed up and restored while %d slots were moved: no key beyond its bound" % (
+            made["buckets"], mover.moves + again.moves))
+
+    def test_1_d_what_a_backup_cannot_be_taken_of(self):
+        path = os.path.join(new_directory(), "backup")
+        port = self.masters.servers[1].port
+        alone = Redis(new_directory()).start()
+        self.addCleanup(alone.end)
+        for url, words, said in (
+                ("redis+cluster://127.0.0.1:1,127.0.0.1:2", [], "none of the servers that were named"),
+                ("redis+cluster://127.0.0.1:%d" % alone.port, [], "it is no Redis Cluster: say redis://"),
+                ("redis://sluice@127.0.0.1:%d" % port, self.password,
+                 "a server of a Redis Cluster: --redis redis+cluster://sluice@127.0.0.1:%d" % port)):
+            code, out, err = ctl("backup", path, "--redis", url, *words)
+            self.assertEqual(code, 3, out + err)
+            self.assertIn(said, err)
+        # Of several servers one that answers is enough.
+        url = "redis+cluster://sluice@127.0.0.1:1,127.0.0.1:%d" % port
+        self.assertEqual(ctl("backup", path, "--redis", url, *self.password)[0], 0)
+
+    @unittest.skipUnless(SOAK, "what it waits for takes ten seconds each")
+    def test_1_e_a_slot_that_nobody_serves(self):
+        masters, path = self.masters, os.path.join(new_directory(), "backup")
+        slot = masters.slot("{3}")
+        owner = masters.owner[slot]
+        self.addCleanup(masters.wait_ok, range(len(masters.servers)))
+        for server in range(3):
+            masters.call(server, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+            masters.call(server, "CLUSTER", "DELSLOTS", slot)
+        code, out, err = ctl("backup", path, "--redis", masters.url, *self.password)
+        for server in range(3):
+            masters.call(server, "CONFIG", "SET", "cluster-require-full-coverage", "yes")
+        masters.call(owner, "CLUSTER", "ADDSLOTS", slot)
+        self.assertEqual(code, 3, out + err)
+        self.assertIn("sluice:{3}:", err)
+        self.assertIn("redis-cli --cluster check tells what is missing", err)
 
     def test_2_a_master_that_comes_back(self):
         """While it is away the slots of others do not notice; what it forgot is written again."""

@@ -1,13 +1,14 @@
 """Redis over TLS: certificates made here, client certificates required, and all that can be wrong."""
 
 import functools
+import json
 import os
 import subprocess
 import time
 import unittest
 
-from harness import (RELAXED_PLANS, SLOW, Cluster, Redis, free_bus_port, free_ports, new_directory, say,
-                     wait_for, xxh3)
+from harness import (RELAXED_PLANS, SLOW, Cluster, Redis, ctl, free_bus_port, free_ports, new_directory,
+                     say, wait_for, xxh3)
 from test_start import node_words, run
 
 
@@ -172,8 +173,8 @@ class TlsTest(unittest.TestCase):
 
     def test_a_redis_cluster_over_tls(self):
         servers = self.masters()
-        cluster = Cluster(nodes=1, slots=64, redis=servers[0], plans=RELAXED_PLANS,
-                          store_url="rediss+cluster://127.0.0.1:%d" % servers[1].tls_port,
+        url = "rediss+cluster://127.0.0.1:%d" % servers[1].tls_port
+        cluster = Cluster(nodes=1, slots=64, redis=servers[0], plans=RELAXED_PLANS, store_url=url,
                           node_args=self.files())
         cluster.__enter__()
         self.addCleanup(cluster.end)
@@ -216,6 +217,10 @@ class TlsTest(unittest.TestCase):
         take(2)
         cluster.wait_written()
         self.assertGreater(call(target, "HLEN", name), 0)
+        code, out, err = ctl("backup", os.path.join(new_directory(), "backup"), "--json", "--redis",
+                             url, *self.files())
+        self.assertEqual(code, 0, out + err)
+        self.assertEqual(json.loads(out)["buckets"], len(keys))
         # A master is killed and comes back; then the node is, and reads what both have.
         servers[1].kill9()
         take(1)
