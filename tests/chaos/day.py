@@ -17,6 +17,10 @@ from schedule import NODES, ROUTERS
 # has been away (three leases of calm), leases expire, slots are taken over, routers hear of it.
 HEALED_S = 10.0 * harness.SLOW
 
+# On the way to that steps follow each other that wait for the store, each for as long as it takes for
+# an answer: leases, maps, fences, keys, pages. On a busy machine that is what takes the time.
+HEALED_TURNS = 20
+
 # From Redis's start until it answers: it reads its file, a second's worth in a second or less.
 REDIS_READS_S = 60.0 * harness.SLOW
 
@@ -340,10 +344,11 @@ class Day:
                 healed_s = time.monotonic() - since_s
             if healed_s is not None and self.cluster.alive_count() == len(NODES):
                 return healed_s
-            if time.monotonic() - since_s > HEALED_S:
-                raise Failed("not healed within %.0f s: %d slots' owners do not answer (%s), %d nodes "
-                             "are alive" % (HEALED_S, len(missing), missing[:3],
-                                            self.cluster.alive_count()))
+            allowed_s = HEALED_S + HEALED_TURNS * self.losses.slowest_look_s(began_s)
+            if time.monotonic() - since_s > allowed_s:
+                raise Failed("not healed within %.1f s: %d of the probed keys' owners do not answer "
+                             "(%s), %d nodes are alive" % (allowed_s, len(missing), missing[:3],
+                                                           self.cluster.alive_count()))
 
     def mend(self):
         """What the schedule has not mended; mostly nothing."""
@@ -393,8 +398,10 @@ class Day:
                                "--plant", str(planted), "--seed", str(self.seed)],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.say(done.stdout.rstrip())
-        if done.returncode != 0:
+        if done.returncode == 1:
             self.explain(done.stdout)
+        elif done.returncode != 0:
+            self.fault("chaos-check cannot tell: exit code %d" % done.returncode)
         return done.returncode == 0
 
     def explain(self, output):

@@ -109,6 +109,10 @@ class Losses:
     def node_starts(self, node, at_s):
         self._end(self.gone, node, at_s)
 
+    def slowest_look_s(self, since_s, until_s=NEVER):
+        return max((took_s for asked_s, took_s in self.looks if since_s < asked_s <= until_s),
+                   default=0.0)
+
     def longest_outage_s(self):
         return max((end_s - begin_s for begin_s, end_s in self.outages), default=0.0)
 
@@ -167,8 +171,7 @@ class Losses:
         """What the node granted from then on it may not have written by `at_s`. Without the store, or
         paused, it could write nothing; so what it did since then counts too, until both have had
         time enough to make up for it."""
-        slowest_s = max((took_s for asked_s, took_s in self.looks
-                         if at_s - STORE_LATELY_S < asked_s <= at_s), default=0)
+        slowest_s = self.slowest_look_s(at_s - STORE_LATELY_S, at_s)
         writing_s = SNAPSHOT_S + WRITE_S + STORE_TURNS * slowest_s
         writing_s += self.slack(at_s - writing_s, at_s)
         since_s, worked_s = at_s, 0.0
