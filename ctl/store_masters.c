@@ -239,6 +239,11 @@ bool store_masters_redirected(struct store_call *call, const redisReply *reply) 
 
 /* --- the table -------------------------------------------------------------------------------- */
 
+/* Ours, in our words or in hiredis's; Redis says OOM of its own. */
+static bool lacked_memory(const char *why) {
+    return strstr(why, "no memory") != NULL || strstr(why, "Out of memory") != NULL;
+}
+
 struct table_question {
     struct store *store;
     struct redis_place from;
@@ -259,6 +264,7 @@ static void on_table(void *ctx, redisReply *reply) {
         waiting_flush(masters);
     } else if (!masters->known) { /* else those who wait for it find another, or give up */
         store_hint(store, why, hint);
+        store->lacked_memory = lacked_memory(why);
         store_fail(store, "the Redis Cluster does not say who serves its slots: %s%s", why, hint);
     }
     uv_stop(&store->loop);
@@ -388,6 +394,7 @@ static void on_sought(void *ctx, const struct redis_place *place, uint32_t numbe
         return;
     }
     store_hint(store, why, hint);
+    store->lacked_memory = lacked_memory(why);
     store_fail(store,
                "cannot use the Redis Cluster: none of the servers that were named knows its "
                "masters: %s%s (--redis URL, SLUICE_REDIS)",
