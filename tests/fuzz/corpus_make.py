@@ -111,7 +111,8 @@ PROGRAM_LINES = [([0, 0], ["--node-id", "n1", "--shards=4", "--redis", "rediss:/
 BENCH_LINES = [([0], ["--zipf", "nan"]), ([0], ["--keys-spread=zipf", "--connections=9"]),
                ([1], ["--records=a,b", "--limit-rate", "5"]),
                ([2], ["--ways=redis,sluice-strict"]), ([2], ["--no-sustained", "--rate=99"]),
-               ([3], ["--listen", "tcp://127.0.0.1:0"])]
+               ([3], ["--listen", "tcp://127.0.0.1:0"]), ([0], ["--burst-every=2s"]),
+               ([1], ["--records=a", "--limit-rate=1", "--limit-burst=%d" % 2**48])]
 ADDRESSES = [(0, "tcp://127.0.0.1:7500"), (0, "tcp://[::1]:0"), (0, "tcp://*:65535"),
              (0, "tcp://a.example:65536"), (0, "tcp://[::ffff:127.0.0.1]:1"), (0, "ipc:///tmp/x"),
              (1, "redis://127.0.0.1:6379"), (1, "redis://me@h/2"), (1, "unix:///run/redis.sock"),
@@ -167,11 +168,13 @@ def main():
     write("address", chosen(ADDRESSES))
     write("command_line", ["\0".join(words).encode() for words in COMMAND_LINES])
     # Behind the last of 27 commands: no words but these. Others begin with words of each command.
-    write("ctl_command_line", [b"\x1b\0" + words_raw([7], line) for line in CTL_LINES] +
+    write("ctl_command_line", [b"\x1b\0\xff" + words_raw([14], line) for line in CTL_LINES] +
           [bytes([which, 0]) + data for which, data in zip(range(0, 27, 3), events(9))])
     for target, lines in (("program_options", PROGRAM_LINES), ("bench_options", BENCH_LINES)):
-        write(target, [bytes(start) + words_raw([7, 5], line) for start, line in lines] +
-              [bytes([which]) + data for which, data in enumerate(events(6))])
+        write(target, [bytes(start + [255]) + words_raw([15, 5], line) for start, line in lines] +
+              [bytes([which]) + data for which, data in enumerate(events(6))] +
+              [bytes([which, 1, 0]) + bytes([bound]) * 30 # every number at one of its bounds
+               for which in range(4) for bound in range(3)])
     write("ctl_answer", messages("replies")[::4] + maps[:2] + messages("plan_set")[:2])
     write("redis_slots", chosen([(0, error) for error in CLUSTER_ERRORS] +
                                 [(1, table) for table in CLUSTER_TABLES]))

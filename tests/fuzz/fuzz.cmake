@@ -68,6 +68,6 @@ sluice_fuzz_lying(ctl_store ${ctl_sources} LINK sluice_ctl_backup sluice_ctl_par
 set(line_sources ${fuzz_dir}/options_line.c ${fuzz_dir}/words.c)
 sluice_fuzz(program_options SOURCES ${line_sources} LINK sluice_server sluice_router)
 sluice_fuzz(bench_options SOURCES ${line_sources} LINK sluice_bench_commands)
-sluice_fuzz(ctl_command_line SOURCES ${fuzz_dir}/words.c LINK sluice_ctl)
+sluice_fuzz(ctl_command_line SOURCES ${fuzz_dir}/nobody.c ${fuzz_dir}/words.c LINK sluice_ctl)
 target_link_options(fuzz_ctl_command_line PRIVATE LINKER:--wrap=store_open
     LINKER:--wrap=plans_file_parse LINKER:--wrap=backup_in_open)

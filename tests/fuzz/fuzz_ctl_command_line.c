@@ -2,190 +2,16 @@
  * The command line of sluicectl, and what its commands do until they ask somebody: words that are
  * made of its own tables, values at their bounds, and raw ones. Something is run only if everything
  * that it relies on is within its bounds; a mistake is told, and named; what is asked of the
- * cluster is a request as a node or router reads it; all memory returns.
- *
- * Nobody is asked: what would open a socket or a file is here, and says that nobody is there.
+ * cluster is a request as a node or router reads it (nobody.h: nobody answers); all memory returns.
  */
-#include "ctl/backup_io.h"
 #include "ctl/batches.h"
 #include "ctl/command_line.h"
-#include "ctl/interrupt.h"
 #include "ctl/key_argument.h"
-#include "ctl/plans_file.h"
-#include "ctl/rpc.h"
 #include "ctl/slot_argument.h"
 #include "ctl/slot_list.h"
-#include "ctl/store.h"
 #include "proto/store_keys.h"
+#include "tests/fuzz/nobody.h"
 #include "tests/fuzz/words.h"
-
-static const struct invocation *running; /* whose command runs */
-static uint32_t asked;                   /* requests and files of it */
-
-/* --- nobody is there -------------------------------------------------------------------------- */
-
-static void take_check(struct bytes params) {
-    const struct command_options *options = &running->options;
-    struct take take;
-    struct fault fault;
-    if (request_read_take(params, &take, &fault) != CODE_OK) {
-        FUZZ_CHECK(options->plan != NULL && !name_valid(bytes_of_text(options->plan)));
-        return;
-    }
-    FUZZ_CHECK(take.key.size >= 1 && take.key.size <= KEY_BYTES_MAX);
-    FUZZ_CHECK(take.cost_tokens <= TOKENS_MAX);
-    FUZZ_CHECK((take.plan.kind == PLAN_CHOICE_NAMED) == (options->plan != NULL));
-    FUZZ_CHECK((take.plan.kind == PLAN_CHOICE_INLINE) == (options->rate_tokens != 0));
-}
-
-static void request_check(struct bytes bytes) {
-    static struct plan_set set;
-    struct request request;
-    struct fault fault;
-    struct bytes key, plan;
-    uint32_t slot_count;
-    uint64_t number;
-    FUZZ_CHECK(request_read(bytes, &request, &fault) == CODE_OK);
-    switch (request.method) {
-    case METHOD_TAKE:
-    case METHOD_PEEK:
-    case METHOD_REFUND:
-        take_check(request.params);
-        break;
-    case METHOD_CLUSTER_INIT:
-        FUZZ_CHECK(request_read_init(request.params, &slot_count, &fault) == CODE_OK);
-        FUZZ_CHECK(running->options.slot_count == 0 || slot_count == running->options.slot_count);
-        break;
-    case METHOD_KEY_SHOW:
-    case METHOD_KEY_RESET:
-        FUZZ_CHECK(request_read_key(request.params, &key, &fault) == CODE_OK);
-        break;
-    case METHOD_KEY_ASSIGN:
-        FUZZ_CHECK(request_read_assign(request.params, &key, &plan, &fault) == CODE_OK ||
-                   !name_valid(bytes_of_text(running->arguments[1])));
-        break;
-    case METHOD_CLUSTER_EVENTS:
-        FUZZ_CHECK(request_read_number(request.params, "", 100, 1, 1000, &number, &fault) ==
-                   CODE_OK);
-        break;
-    case METHOD_PLANS_APPLY:
-        FUZZ_CHECK(request_read_apply(request.params, &set, &number, &fault) == CODE_OK);
-        FUZZ_CHECK(number == (running->options.has_base ? running->options.base : 0));
-        break;
-    default:
-        FUZZ_CHECK(request_read_none(request.params, &fault) == CODE_OK);
-        break;
-    }
-}
-
-/* The plans in force: none yet. */
-static struct bytes plans_none(void) {
-    static uint8_t memory[64];
-    static struct plan_set none;
-    struct writer writer = writer_of(memory, sizeof memory);
-    plan_set_init(&none);
-    plan_set_write(&writer, &none);
-    FUZZ_CHECK(!writer.overflow);
-    return writer_bytes(&writer);
-}
-
-bool rpc_call(const char *url, struct bytes request, uint32_t timeout_ms,
-              struct rpc_answer *answer) {
-    FUZZ_CHECK(running != NULL && url != NULL);
-    FUZZ_CHECK(timeout_ms >= 1 && timeout_ms <= 3600000);
-    request_check(request);
-    asked++;
-    memset(answer, 0, sizeof *answer);
-    answer->nobody_there = true;
-    snprintf(answer->failure, sizeof answer->failure, "nobody is there");
-    return false;
-}
-
-void rpc_answer_fini(struct rpc_answer *answer) {
-    FUZZ_CHECK(answer->message == NULL);
-}
-
-enum exit_code rpc_try(const struct settings *settings, const char *url, bool follow,
-                       struct bytes request, struct rpc_answer *answer) {
-    FUZZ_CHECK(!rpc_call(url, request, settings->timeout_ms, answer));
-    fputs("sluicectl: nobody is there\n", stderr);
-    return EXIT_UNREACHABLE;
-}
-
-enum exit_code rpc_ask(const struct settings *settings, const char *url, bool follow,
-                       struct bytes request, struct rpc_answer *answer) {
-    return rpc_try(settings, url, follow, request, answer);
-}
-
-uint32_t rpc_retry_ms(const struct rpc_answer *answer) {
-    return 0;
-}
-
-enum exit_code rpc_ask_plain(const struct settings *settings, enum method method,
-                             struct rpc_answer *answer) {
-    uint8_t memory[64];
-    struct writer writer = writer_of(memory, sizeof memory);
-    request_write_head(&writer, 1, method);
-    write_array(&writer, 0);
-    enum exit_code code =
-        rpc_ask(settings, settings->control, false, writer_bytes(&writer), answer);
-    if (method == METHOD_PLANS_GET) {
-        answer->reply.result = plans_none();
-        code = EXIT_DONE;
-    }
-    return code;
-}
-
-void interrupt_install(void) {}
-
-bool interrupt_came(void) {
-    return false;
-}
-
-/* The linker puts these before those of sluicectl (fuzz.cmake names them). */
-bool __wrap_store_open(struct store *store, const struct store_options *options);
-bool __wrap_plans_file_parse(const char *path, struct plan_set *set,
-                             struct plans_mistakes *mistakes);
-bool __wrap_backup_in_open(struct backup_in *in, const char *path, char why[BACKUP_WHY_BYTES]);
-
-/* As far as it goes without a file or a socket. */
-bool __wrap_store_open(struct store *store, const struct store_options *options) {
-    struct redis_access access;
-    char why[STORE_WHY_BYTES] = "";
-    asked++;
-    memset(store, 0, sizeof *store);
-    if (options->password_file != NULL) {
-        return store_fail(store, "nobody is there");
-    }
-    store->misused = !store_options_check(options, &access, why);
-    if (store->misused) {
-        FUZZ_CHECK(strncmp(why, "--redis", strlen("--redis")) == 0);
-        return store_fail(store, "%s", why);
-    }
-    FUZZ_CHECK(access.address.place_count > 0 && !access.address.cluster);
-    FUZZ_CHECK(access.password == NULL && access.sentinel_password == NULL);
-    return store_fail(store, "nobody is there");
-}
-
-bool __wrap_plans_file_parse(const char *path, struct plan_set *set,
-                             struct plans_mistakes *mistakes) {
-    asked++;
-    memset(mistakes, 0, sizeof *mistakes);
-    plan_set_init(set);
-    if (strlen(path) % 2 == 0) {
-        return true;
-    }
-    mistakes->count = 1;
-    snprintf(mistakes->items[0].text, sizeof mistakes->items[0].text, "no such file");
-    return false;
-}
-
-bool __wrap_backup_in_open(struct backup_in *in, const char *path, char why[BACKUP_WHY_BYTES]) {
-    asked++;
-    memset(in, 0, sizeof *in);
-    snprintf(why, BACKUP_WHY_BYTES, "%.100s: no such file", path);
-    return false;
-}
 
 /* --- what commands rely on -------------------------------------------------------------------- */
 
@@ -349,8 +175,7 @@ static void argument_try(const struct invocation *invocation, const char *text) 
     }
     if (key_argument_read(invocation, text, &key)) {
         FUZZ_CHECK(key.bytes.size >= 1 && key.bytes.size <= KEY_BYTES_MAX);
-        FUZZ_CHECK(strlen(key.escaped) >= key.bytes.size &&
-                   strlen(key.escaped) < sizeof key.escaped);
+        FUZZ_CHECK(between(strlen(key.escaped), key.bytes.size, sizeof key.escaped - 1));
     }
     if (text_duration_ms(bytes_of_text(text), false, &ms)) {
         text_duration_write(ms, duration);
@@ -379,17 +204,18 @@ static uint32_t options_of(const struct command *command, const struct argp_opti
 /* An option of the command's table: with its value, before it, or cut. */
 static void option_add(struct line *line, struct fuzz *fuzz) {
     const struct argp_option *rows[OPTION_ROWS_MAX];
-    uint32_t count = options_of(line->command, rows), how = fuzz_below(fuzz, 4);
+    uint32_t count = options_of(line->command, rows), how = fuzz_below(fuzz, 12);
     const struct argp_option *row = count > 0 ? rows[fuzz_below(fuzz, count)] : NULL;
     if (row == NULL || row->name == NULL) {
         return;
     }
-    char *value = words_value(fuzz);
-    if (how == 0 && row->arg == NULL) {
+    bool is_number = row->arg != NULL && strlen(row->arg) == 1; /* "N" */
+    char *value = is_number && how % 2 == 0 ? words_number(fuzz) : words_value(fuzz);
+    if (how <= 9 && row->arg == NULL) {
         words_add(&line->words, "--%s", row->name);
-    } else if (how <= 1) {
+    } else if (how <= 9) {
         words_add(&line->words, "--%s=%s", row->name, value);
-    } else if (how == 2) {
+    } else if (how == 10) {
         words_add(&line->words, "--%s", row->name);
         words_add(&line->words, "%s", value);
         line->loose = true;
@@ -397,6 +223,13 @@ static void option_add(struct line *line, struct fuzz *fuzz) {
         words_add(&line->words, "--%.*s", 1 + (int)(strlen(value) % 5), row->name);
         line->loose = true;
     }
+    free(value);
+}
+
+static void argument_add(struct line *line, struct fuzz *fuzz) {
+    char *value = words_value(fuzz);
+    line->loose = line->loose || value[0] == '-';
+    words_add(&line->words, "%s", value);
     free(value);
 }
 
@@ -423,24 +256,28 @@ static void global_add(struct line *line, struct fuzz *fuzz) {
     free(value);
 }
 
+static void raw_add(struct line *line, struct fuzz *fuzz) {
+    char *raw = words_raw(fuzz, fuzz_u8(fuzz) % 32);
+    words_add(&line->words, "%s", raw);
+    line->loose = true;
+    free(raw);
+}
+
 static void word_add(struct line *line, struct fuzz *fuzz) {
-    uint32_t how = fuzz_below(fuzz, 9);
-    if (how <= 2) {
+    uint32_t how = fuzz_below(fuzz, 16);
+    if (how <= 9) {
         option_add(line, fuzz);
-    } else if (how <= 4) {
-        char *value = words_value(fuzz);
-        line->loose = line->loose || value[0] == '-';
-        words_add(&line->words, "%s", value);
-        free(value);
-    } else if (how == 5) {
+    } else if (how <= 11) {
+        argument_add(line, fuzz);
+    } else if (how == 12) {
         global_add(line, fuzz);
-    } else if (how == 6) {
+    } else if (how == 13) {
         secret_add(line, fuzz);
+    } else if (how == 14) {
+        raw_add(line, fuzz);
     } else {
-        char *raw = how == 7 ? words_raw(fuzz, fuzz_u8(fuzz) % 32) : strdup("--");
-        words_add(&line->words, "%s", raw);
+        words_add(&line->words, "--");
         line->loose = true;
-        free(raw);
     }
 }
 
@@ -457,8 +294,14 @@ static void line_make(struct line *line, struct fuzz *fuzz) {
             words_add(&line->words, "%s", line->command->family);
         }
         words_add(&line->words, "%s", line->command->name);
+        for (uint32_t i = 0; i < line->command->least_arguments; i++) {
+            argument_add(line, fuzz);
+        }
     }
-    while (!fuzz_done(fuzz) && line->words.count < WORDS_MAX) {
+    /* Mostly a few: of many, one is wrong. */
+    uint8_t most = fuzz_u8(fuzz);
+    for (uint32_t left = most < 224 ? most % 4 : WORDS_MAX;
+         left > 0 && !fuzz_done(fuzz) && line->words.count < WORDS_MAX; left--) {
         word_add(line, fuzz);
     }
 }
@@ -482,19 +325,21 @@ static void refusal_check(const struct line *line, enum exit_code code, struct w
 }
 
 static void command_try(const struct command *command, const struct invocation *invocation) {
-    running = invocation;
-    asked = 0;
+    nobody_expect(invocation);
     words_listen();
     enum exit_code code = command->run(invocation);
     struct words_told told = words_heard();
-    running = NULL;
+    uint32_t asked = nobody_asked();
     FUZZ_CHECK(code != EXIT_DONE || told.out[0] != '\0');
     FUZZ_CHECK(code == EXIT_DONE || told.err[0] != '\0');
     /* Nobody was there, so that all else was known before anybody was asked. */
     FUZZ_CHECK(code == EXIT_USAGE || asked > 0 || strcmp(command->name, "version") == 0);
     words_listen();
     for (uint32_t i = 0; i < invocation->argument_count; i++) {
+        struct invocation hex = *invocation;
+        hex.options.hex = true;
         argument_try(invocation, invocation->arguments[i]);
+        argument_try(&hex, invocation->arguments[i]);
         slots_try(invocation->arguments[i], 1024);
     }
     (void)words_heard();

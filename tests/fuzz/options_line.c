@@ -38,24 +38,44 @@ static const struct option *option_choose(const struct line *line, struct fuzz *
     return &line->program->options[fuzz_u8(fuzz) % line->program->option_count];
 }
 
+static bool is_number(const struct option *option) {
+    return option->kind == OPTION_COUNT || option->kind == OPTION_BYTES ||
+           option->kind == OPTION_DURATION;
+}
+
+/* A number at its bounds, or one beyond. */
+static char *bound_choose(const struct option *option, struct fuzz *fuzz) {
+    uint64_t most = option->max == 0 ? UINT64_MAX : option->max;
+    uint64_t at[] = {option->min, most, most + (most < UINT64_MAX),
+                     option->min - (option->min > 0)};
+    char *text;
+    FUZZ_CHECK(asprintf(&text, "%llu%s", (unsigned long long)at[fuzz_below(fuzz, 4)],
+                        option->kind == OPTION_DURATION ? "ns" : "") > 0);
+    return text;
+}
+
 /* A value; for a secret one that is known again. */
 static char *value_choose(const struct option *option, struct fuzz *fuzz) {
-    return option->secret ? strdup(WORDS_SECRET) : words_value(fuzz);
+    if (option->secret) {
+        return strdup(WORDS_SECRET);
+    }
+    return is_number(option) && fuzz_below(fuzz, 2) == 0 ? bound_choose(option, fuzz)
+                                                         : words_value(fuzz);
 }
 
 static void flag_add(struct line *line, struct fuzz *fuzz) {
     const struct option *option = option_choose(line, fuzz);
     char flag[OPTION_NAME_BYTES_MAX + 8], *value = value_choose(option, fuzz);
-    uint32_t how = fuzz_below(fuzz, 5);
+    uint32_t how = fuzz_below(fuzz, 10);
     option_flag_name(option->name, flag);
-    if (how <= 2 && words_add(&line->words, "%s=%s", flag, value)) {
+    if (how <= 7 && words_add(&line->words, "%s=%s", flag, value)) {
         const char *word = line->words.made[line->words.count - 1];
         saying_add(line, option, strchr(word, '=') + 1, true);
-    } else if (how == 3) {
+    } else if (how == 8) {
         words_add(&line->words, "%s", flag);
         words_add(&line->words, "%s", value);
         line->loose = true;
-    } else if (how == 4) {
+    } else if (how == 9) {
         words_add(&line->words, "--%s%.*s", fuzz_below(fuzz, 2) == 0 ? "" : "no-",
                   1 + (int)(strlen(value) % 8), flag + 2);
         line->loose = true;
@@ -102,6 +122,23 @@ static void raw_add(struct line *line, struct fuzz *fuzz) {
     free(word);
 }
 
+/* Every number of the table at a bound of its own, or next to the lower one: all of them good. */
+static void bounds_add(struct line *line, struct fuzz *fuzz) {
+    for (size_t i = 0; i < line->program->option_count; i++) {
+        const struct option *option = &line->program->options[i];
+        uint64_t most = option->max == 0 ? UINT64_MAX : option->max;
+        uint64_t at[] = {option->min, most, option->min + 1};
+        char flag[OPTION_NAME_BYTES_MAX + 8];
+        option_flag_name(option->name, flag);
+        if (is_number(option) &&
+            words_add(&line->words, "%s=%llu%s", flag, (unsigned long long)at[fuzz_below(fuzz, 3)],
+                      option->kind == OPTION_DURATION ? "ns" : "")) {
+            const char *word = line->words.made[line->words.count - 1];
+            saying_add(line, option, strchr(word, '=') + 1, true);
+        }
+    }
+}
+
 static void line_make(struct line *line, struct fuzz *fuzz) {
     words_add(&line->words, "%s", line->program->name);
     if (line->subject->required != NULL && fuzz_below(fuzz, 4) != 0) {
@@ -111,11 +148,17 @@ static void line_make(struct line *line, struct fuzz *fuzz) {
         words_add(&line->words, "%s=n1", flag);
         saying_add(line, option, "n1", true);
     }
-    while (!fuzz_done(fuzz) && line->words.count < WORDS_MAX) {
-        uint32_t how = fuzz_below(fuzz, 8);
-        if (how <= 5) {
+    /* Mostly a few: of many, one is wrong. */
+    uint8_t most = fuzz_u8(fuzz);
+    if (most < 64) {
+        bounds_add(line, fuzz);
+    }
+    for (uint32_t left = most < 224 ? most % 6 : WORDS_MAX;
+         left > 0 && !fuzz_done(fuzz) && line->words.count < WORDS_MAX; left--) {
+        uint32_t how = fuzz_below(fuzz, 16);
+        if (how <= 11) {
             flag_add(line, fuzz);
-        } else if (how == 6) {
+        } else if (how <= 14) {
             variable_add(line, fuzz);
         } else {
             raw_add(line, fuzz);

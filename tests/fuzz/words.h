@@ -30,6 +30,9 @@ char *words_raw(struct fuzz *fuzz, uint32_t most);
 /* A value as people write them, or what the bytes say; to be freed. */
 char *words_value(struct fuzz *fuzz);
 
+/* The same, a number at the bounds of some option. */
+char *words_number(struct fuzz *fuzz);
+
 /* Whether `text` holds a word that was added, up to its '=': what was wrong has been named. */
 bool words_named(const struct words *words, const char *text);
 
