@@ -100,7 +100,8 @@ COMMAND_LINES = [["--shards", "2", "--policy=allow"], ["--no-drain-on-stop", "--
                  ["--redis-password", "x"], ["--snap", "1s", "--shard-memory=64MiB", "--node-id", ""],
                  ["--shrads=3", "x", "--", "-n", "--drain-on-stop=maybe"], ["--help"], ["--version"]]
 CTL_LINES = [["take", "a", "5", "--rate", "10", "--burst=20"], ["--json", "slot", "move", "0-63", "n2/1"],
-             ["backup", "--slots", "0-9,12", "--redis", "rediss://h", "f"], ["take", "-h"], ["take"],
+             ["backup", "--slots", "0-9,12", "--redis", "rediss://h", "f"],
+             ["backup", "--redis=redis+cluster://h:1,g:2", "f"], ["take", "-h"], ["take"],
              ["plans"], ["rebalance", "--by=load", "--batch", "65"], ["take", "--hex", "00ff"],
              ["key", "assign", "a", "--none"], ["events", "--count", "x"], ["--version"], ["tkae"]]
 # The program's number, of a node's a zero (its id is not given), and words for it.
