@@ -12,7 +12,8 @@ static const struct {
     [HANDOVER_REACHING] = {"reaching", MOVE(HANDOVER_SEALING) | MOVE(HANDOVER_IDLE)},
     [HANDOVER_SEALING] = {"sealing", MOVE(HANDOVER_CHANGING) | MOVE(HANDOVER_IDLE)},
     [HANDOVER_CHANGING] = {"changing", MOVE(HANDOVER_SETTLING)},
-    [HANDOVER_SETTLING] = {"settling", MOVE(HANDOVER_CHANGING) | MOVE(HANDOVER_IDLE)},
+    [HANDOVER_SETTLING] = {"settling",
+                           MOVE(HANDOVER_SEALING) | MOVE(HANDOVER_CHANGING) | MOVE(HANDOVER_IDLE)},
 };
 
 void handover_init(struct handover *handover, struct bytes self) {
@@ -35,6 +36,7 @@ static void end(struct handover *handover, uint64_t now_ns, enum code code, cons
     state_move(handover, HANDOVER_IDLE);
     handover->deadline_ns = 0;
     update->unseal = was_sealed;
+    update->reload = update->reload || (was_sealed && handover->passed);
     update->done = true;
     update->sealed_ns = was_sealed ? now_ns - handover->sealed_at_ns : 0;
     fault_set(&update->fault, code, "%s", text);
@@ -61,8 +63,11 @@ static uint32_t shards_concerned(const struct handover *handover, const struct m
 
 static void seal(struct handover *handover, const struct handover_event *event,
                  struct handover_update *update) {
+    if (handover->state == HANDOVER_REACHING) {
+        handover->sealed_at_ns = event->now_ns;
+    }
     state_move(handover, HANDOVER_SEALING);
-    handover->sealed_at_ns = event->now_ns;
+    handover->turn++;
     handover->deadline_ns = event->now_ns + HANDOVER_SEAL_NS;
     handover->shards_outstanding = shards_concerned(handover, event->map);
     if (handover->shards_outstanding == 0) {
@@ -116,11 +121,17 @@ static void settle(struct handover *handover, const struct handover_event *event
         /* If the map is as it was, the proposal may still be on its way, on a connection that was
          * given up. The next one follows the same epoch, so that it decides: only one can win. */
         handover->doubted = event->map->epoch.number < handover->proposed.number;
-        change(handover, event, next, update);
+        if (event->map->epoch.number > handover->proposed.number) {
+            /* Several changes came first: a slot that went and came back is decided here again. */
+            handover->passed = true;
+            seal(handover, event, update);
+        } else {
+            change(handover, event, next, update);
+        }
         return;
     }
     update->refresh = all;
-    update->reload = !stayed;
+    update->reload = !stayed || event->map->epoch.number > handover->proposed.number;
     end(handover, event->now_ns, all ? CODE_OK : CODE_CONFLICT,
         all ? "" : "the map was not changed; the slots stay here", update);
 }
@@ -180,6 +191,7 @@ enum code handover_start(struct handover *handover, const struct map *map, const
     const struct map_node *node = &map->nodes[map->shards[target.index].node];
     memcpy(handover->slots, slots, count * sizeof slots[0]);
     handover->slot_count = count;
+    handover->passed = false;
     handover->target_node = node->id;
     handover->target_number = map->shards[target.index].number;
     handover->turn++;

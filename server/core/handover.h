@@ -16,7 +16,9 @@
  *     CHANGING  the map that gives the slots to the target is proposed (compare-and-set)
  *     SETTLING  a heartbeat sent after that shows which map is in force; if another change of the
  *               map came first and the slots are still ours, the next is proposed (CHANGING again);
- *               so it is if none did, for what was proposed may still come to the store
+ *               so it is if none did, for what was proposed may still come to the store. If several
+ *               came first the slots may have gone and come back, so they are sealed again
+ * (SEALING)
  *
  * Any failure unseals, and the slots stay where they were. What happened is read from the map in
  * force, never guessed: when the outcome of the change is unknown the slots stay sealed until a
@@ -68,6 +70,8 @@ struct handover {
     uint32_t proposals;
     struct epoch proposed; /* CHANGING, SETTLING: of the map that gives the slots away */
     bool lost;             /* SETTLING: that map is known never to have been in force */
+    bool passed;           /* several maps came before one that was proposed: the slots may have
+                              been away */
     bool doubted;        /* of a map proposed before it, to follow the same one, nothing is known */
     uint64_t settles_at; /* SETTLING: the number of the first heartbeat that can tell */
 };
